@@ -1,0 +1,71 @@
+//! The hub's named limits. Each bounds memory or time; what happens at one is documented with it.
+
+use std::time::Duration;
+
+/// Limits of the hub.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct HubLimits {
+    /// Messages that may wait for the hub. At the limit senders wait: back-pressure.
+    pub(crate) mailbox: usize,
+    /// Threads held. At the limit events and readers of a new thread are refused.
+    pub(crate) threads: usize,
+    /// Runs held. At the limit finished runs are forgotten, oldest first; where none is finished,
+    /// events of a new run are refused.
+    pub(crate) runs: usize,
+    /// How long a run without events is held, whether it finished or not.
+    pub(crate) run_idle: Duration,
+    /// Readers connected. At the limit a new one is refused with 4010.
+    pub(crate) connections: usize,
+    /// Events kept for replay in each thread. At the limit the oldest leaves.
+    pub(crate) window_events: usize,
+    /// Bytes of events kept for replay in each thread. At the limit the oldest leaves.
+    pub(crate) window_thread_bytes: usize,
+    /// Bytes of events kept for replay in all. At the limit the oldest of the thread that
+    /// receives leaves, and where that is not enough, events are refused.
+    pub(crate) window_total_bytes: usize,
+    /// How long an event is kept for replay.
+    pub(crate) window_age: Duration,
+    /// How long a thread without events and readers keeps its numbering.
+    pub(crate) thread_idle: Duration,
+    /// Event ids remembered to recognise a repeat. At the limit the oldest is forgotten.
+    pub(crate) idempotency_entries: usize,
+    /// Events that a reader may lag behind before it is closed with 4008.
+    pub(crate) reader_lag_events: u64,
+    /// Bytes that a reader may lag behind before it is closed with 4008.
+    pub(crate) reader_lag_bytes: u64,
+    /// Interval of heartbeats to a quiet reader.
+    pub(crate) heartbeat: Duration,
+    /// How long a reader may show no sign of life (pings are sent with the heartbeats).
+    pub(crate) reader_silence: Duration,
+    /// How long a reader that is told goodbye has to take it.
+    pub(crate) goodbye: Duration,
+    /// What a reader is told to wait before it reconnects, at the least; jitter doubles it at most.
+    pub(crate) retry_after: Duration,
+    /// Health watchers. At the limit a new one is refused.
+    pub(crate) watchers: usize,
+}
+
+impl Default for HubLimits {
+    fn default() -> Self {
+        Self {
+            mailbox: 4_096,
+            threads: 100_000,
+            runs: 200_000,
+            run_idle: Duration::from_secs(3_600),
+            connections: 50_000,
+            window_events: 1_024,
+            window_thread_bytes: 1024 * 1024,
+            window_total_bytes: 512 * 1024 * 1024,
+            window_age: Duration::from_secs(600),
+            thread_idle: Duration::from_secs(1_800),
+            idempotency_entries: 262_144,
+            reader_lag_events: 1_024,
+            reader_lag_bytes: 1024 * 1024,
+            heartbeat: Duration::from_secs(25),
+            reader_silence: Duration::from_secs(80),
+            goodbye: Duration::from_secs(2),
+            retry_after: Duration::from_millis(500),
+            watchers: 1_000,
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! A gRPC server that answers reflection, notices dead peers and ends on time.
+
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+
+/// Limits of one gRPC server.
+#[derive(Clone, Copy, Debug)]
+pub struct GrpcLimits {
+    /// Interval of HTTP/2 pings on a quiet connection.
+    pub keepalive_interval: Duration,
+    /// How long a ping may stay unanswered before the connection is closed.
+    pub keepalive_timeout: Duration,
+    /// Streams that one connection may have open.
+    pub max_concurrent_streams: u32,
+    /// How long calls under way may take once the shutdown began.
+    pub drain_deadline: Duration,
+}
+
+impl Default for GrpcLimits {
+    fn default() -> Self {
+        Self {
+            keepalive_interval: Duration::from_secs(10),
+            keepalive_timeout: Duration::from_secs(10),
+            max_concurrent_streams: 1_000,
+            drain_deadline: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Adds server reflection, v1 and v1alpha, for the named services.
+///
+/// # Panics
+/// Never in a build whose stubs compile: the descriptors are checked with them.
+#[must_use]
+pub fn with_reflection(routes: Routes, services: &[&str]) -> Routes {
+    let builder = || {
+        services.iter().fold(
+            tonic_reflection::server::Builder::configure()
+                .register_encoded_file_descriptor_set(monitorable::DESCRIPTORS),
+            |builder, service| builder.with_service_name(*service),
+        )
+    };
+    let v1 = builder()
+        .build_v1()
+        .expect("the build's own descriptors decode");
+    let v1alpha = builder()
+        .build_v1alpha()
+        .expect("the build's own descriptors decode");
+    routes.add_service(v1).add_service(v1alpha)
+}
+
+/// Serves until the shutdown, then at most the drain deadline longer.
+///
+/// hyper#4170: a graceful shutdown can hang for as long as a peer keeps its connection open, so a
+/// hard deadline stands behind it.
+///
+/// # Errors
+/// Where the transport fails.
+pub async fn serve(
+    listener: TcpListener,
+    routes: Routes,
+    limits: GrpcLimits,
+    shutdown: CancellationToken,
+) -> Result<(), tonic::transport::Error> {
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let graceful = shutdown.clone();
+    let server = Server::builder()
+        .http2_keepalive_interval(Some(limits.keepalive_interval))
+        .http2_keepalive_timeout(Some(limits.keepalive_timeout))
+        .max_concurrent_streams(limits.max_concurrent_streams)
+        .add_routes(routes)
+        .serve_with_incoming_shutdown(incoming, async move { graceful.cancelled().await });
+    tokio::pin!(server);
+    tokio::select! {
+        ended = &mut server => return ended,
+        () = shutdown.cancelled() => {}
+    }
+    match tokio::time::timeout(limits.drain_deadline, server).await {
+        Ok(ended) => ended,
+        Err(_) => {
+            tracing::warn!(deadline = ?limits.drain_deadline, "gRPC connections cut at the drain deadline");
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! What both services really share, and nothing that decides anything.
+
+pub mod clock;
+pub mod config;
+pub mod grpc;
+pub mod health_protocol;
+pub mod http;
+pub mod signals;
+pub mod tasks;
+pub mod telemetry;
