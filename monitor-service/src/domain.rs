@@ -247,6 +247,7 @@ pub(crate) struct ReportOutcome {
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Severity {
+    #[expect(dead_code, reason = "no rule is this mild yet; the wire has it")]
     Info,
     Warning,
     Critical,
@@ -279,6 +280,24 @@ pub(crate) struct Finding {
     /// One sentence with the observed and the allowed value.
     pub(crate) message: String,
     pub(crate) evidence: Vec<EvidenceItem>,
+}
+
+impl Severity {
+    /// The word in metrics and JSON.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Warning => "warning",
+            Self::Critical => "critical",
+        }
+    }
+}
+
+impl Finding {
+    /// What findings are counted by: the rule and the severity.
+    pub(crate) const fn key(&self) -> (&'static str, &'static str) {
+        (self.rule_id, self.severity.name())
+    }
 }
 
 /// What the auditor concludes.

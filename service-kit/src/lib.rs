@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod exposition;
 pub mod grpc;
 pub mod health_protocol;
 pub mod http;

@@ -1,2 +1,49 @@
-//! Empty.
-fn main() {}
+//! The only commands that a newcomer needs: `cargo xtask demo`, `test`, `lint`, `soak`.
+
+mod demo;
+mod lint;
+mod shell;
+mod soak;
+mod tally;
+mod test;
+mod tools;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Sets up and runs what the project can do.
+#[derive(Debug, Parser)]
+#[command(bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Builds both services and shows them at work.
+    Demo(demo::Options),
+    /// Sets up and runs every test.
+    Test(test::Options),
+    /// Checks format, lints, documentation, licences and unused dependencies.
+    Lint,
+    /// Runs a thousand readers and a thousand components for minutes, and prints the memory used.
+    Soak(soak::Options),
+}
+
+fn main() -> ExitCode {
+    let done = match &Arguments::parse().task {
+        Task::Demo(options) => demo::run(options),
+        Task::Test(options) => test::run(options),
+        Task::Lint => lint::run(),
+        Task::Soak(options) => soak::run(options),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("xtask: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -45,7 +45,10 @@ pub(crate) struct CheckRound {
 /// A step of the life cycle that the supervisor reports to the hub.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum LifecycleStep {
-    InitializationBegan,
+    /// The first step tells how often checks will run.
+    InitializationBegan {
+        check_interval: Duration,
+    },
     InitializationEnded {
         error: Option<String>,
     },
@@ -84,6 +87,8 @@ pub(crate) struct LifecycleReport {
     pub(crate) recovery_attempts: u64,
     pub(crate) successful_recoveries: u64,
     pub(crate) health_checks_performed: u64,
+    /// Between two rounds of checks. Zero: not known yet.
+    pub(crate) check_interval: Duration,
 }
 
 /// Why a status was sent to the watchers.

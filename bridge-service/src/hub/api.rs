@@ -9,12 +9,11 @@ use tokio::sync::{mpsc, oneshot};
 use super::event::{CloseReason, Encoding, Event, HubReport, Outcome, Position, RunReport};
 use crate::health::report::{CheckRound, HealthReport, LifecycleReport, UpdateReason};
 
-slotmap::new_key_type! {
-    /// One connected reader.
-    pub(crate) struct ConnectionId;
-}
+pub(crate) use super::event::SubscribeError;
+pub(crate) use super::reader::ConnectionId;
 
 /// Where a reader's bytes go. The hub owns it and calls it from its loop, so no call may wait.
+/// It is dropped when the hub is done with the reader.
 pub(crate) trait Outlet: Send {
     /// Writes as many of the chunks, in order, as the peer takes now, and says how many bytes.
     ///
@@ -23,10 +22,6 @@ pub(crate) trait Outlet: Send {
     /// the outlet sees to it that [`HubHandle::writable`] is called once it may take more. Any
     /// other error: the peer is gone.
     fn try_write(&mut self, chunks: &[Bytes]) -> std::io::Result<usize>;
-
-    /// The hub is done with this reader and everything that could be written was. The outlet
-    /// closes the transport; it is dropped right after.
-    fn close(&mut self);
 }
 
 /// A reader that wants a thread's events.
@@ -40,19 +35,6 @@ pub(crate) struct Subscribe {
     pub(crate) synthetic: bool,
     /// Told the connection's id before the first byte is written to the outlet.
     pub(crate) admitted: oneshot::Sender<Result<ConnectionId, SubscribeError>>,
-}
-
-/// Why a reader was not taken. The outlet has been dropped without a byte written.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum SubscribeError {
-    #[error("connections: {limit} are open, and no more are allowed")]
-    TooManyConnections { limit: usize },
-    #[error("thread_id: {limit} threads are held, and no more are allowed")]
-    TooManyThreads { limit: usize },
-    #[error("the bridge is draining")]
-    Draining,
-    #[error("the hub does not answer")]
-    NoAnswer,
 }
 
 /// Why the hub gave no answer.

@@ -165,6 +165,19 @@ impl CloseReason {
     }
 }
 
+/// Why a reader was not taken. The outlet has been dropped without a byte written.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum SubscribeError {
+    #[error("connections: {limit} are open, and no more are allowed")]
+    TooManyConnections { limit: usize },
+    #[error("thread_id: {limit} threads are held, and no more are allowed")]
+    TooManyThreads { limit: usize },
+    #[error("the bridge is draining")]
+    Draining,
+    #[error("the hub does not answer")]
+    NoAnswer,
+}
+
 /// One run's conservation ledger: accepted = delivered + expired + dropped + pending.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Stages {

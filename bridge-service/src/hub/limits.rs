@@ -20,8 +20,7 @@ pub(crate) struct HubLimits {
     pub(crate) window_events: usize,
     /// Bytes of events kept for replay in each thread. At the limit the oldest leaves.
     pub(crate) window_thread_bytes: usize,
-    /// Bytes of events kept for replay in all. At the limit the oldest of the thread that
-    /// receives leaves, and where that is not enough, events are refused.
+    /// Bytes of events kept for replay in all. At the limit the oldest of all leaves.
     pub(crate) window_total_bytes: usize,
     /// How long an event is kept for replay.
     pub(crate) window_age: Duration,

@@ -1,5 +1,26 @@
 //! The hub: one owner of every thread, reader and ledger.
+//!
+//! Everything here is pure (no I/O, no clock) but `actor`, which turns messages into calls and
+//! calls into writes, and `api`, the way to it.
 
+mod actor;
 pub(crate) mod api;
+mod connections;
+mod encode;
 pub(crate) mod event;
+mod idempotency;
+mod ledger;
 pub(crate) mod limits;
+mod reader;
+mod runs;
+mod state;
+#[cfg(test)]
+mod stories;
+#[cfg(test)]
+mod testing;
+mod thread;
+mod upkeep;
+mod window;
+
+pub(crate) use actor::start;
+pub(crate) use encode::goodbye;

@@ -109,6 +109,9 @@ pub(crate) struct SelfReport {
     pub(crate) observers: u64,
 }
 
+/// A component's audits, newest first, and the same in numbers.
+pub(crate) type History = (Vec<Arc<Audit>>, Trend);
+
 /// One message to the fleet.
 pub(crate) enum Command {
     Register {
@@ -130,7 +133,7 @@ pub(crate) enum Command {
     Audits {
         component_id: String,
         limit: usize,
-        reply: oneshot::Sender<Result<(Vec<Arc<Audit>>, Trend), FleetError>>,
+        reply: oneshot::Sender<Result<History, FleetError>>,
     },
     Summary {
         reply: oneshot::Sender<Summary>,

@@ -1,3 +1,17 @@
 //! The fleet: one owner of everything that the monitor knows.
 
+mod actor;
 pub(crate) mod api;
+mod component;
+mod coverage;
+mod probing;
+mod reads;
+mod reports;
+pub(crate) mod settings;
+mod state;
+mod unregistered;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use actor::start;

@@ -1,0 +1,388 @@
+//! The settings of the service, checked whole before anything uses them.
+
+pub(crate) mod table;
+
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use clap::ArgMatches;
+use service_kit::config::{ConfigErrors, Source};
+use service_kit::http::HttpLimits;
+use service_kit::telemetry::{LogFormat, parse_filter};
+
+use crate::edge::ingest::IngestLimits;
+use crate::edge::ingest::validate::check_identifier;
+use crate::edge::readers::ReaderLimits;
+use crate::edge::tokens::Tokens;
+use crate::health::settings::HealthSettings;
+use crate::hub::limits::HubLimits;
+use table::{PREFIX, SPECS};
+
+/// Bytes of an event beside its data, at the most, that the hub counts into a window.
+const EVENT_OVERHEAD_BYTES: usize = 2_048;
+const SECOND: Duration = Duration::from_secs(1);
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// Everything that `serve` needs to know.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) component_id: String,
+    pub(crate) grpc_listen: SocketAddr,
+    pub(crate) http_listen: SocketAddr,
+    pub(crate) log_level: String,
+    pub(crate) log_format: LogFormat,
+    pub(crate) tokens: Tokens,
+    pub(crate) readers: ReaderLimits,
+    pub(crate) ingest: IngestLimits,
+    pub(crate) http: HttpLimits,
+    pub(crate) hub: HubLimits,
+    pub(crate) health: HealthSettings,
+    pub(crate) drain_deadline: Duration,
+}
+
+impl Settings {
+    /// Reads file, environment and flags, and checks it all.
+    ///
+    /// # Errors
+    /// Every mistake found, not only the first.
+    pub(crate) fn load(flags: &ArgMatches) -> Result<Self, ConfigErrors> {
+        Self::from_source(Source::load(PREFIX, SPECS, flags))
+    }
+
+    fn from_source(mut source: Source) -> Result<Self, ConfigErrors> {
+        let drain_deadline = duration(&mut source, "drain.deadline", millis(10)..=minutes(10));
+        let hub = hub_limits(&mut source);
+        let http = http_limits(&mut source, drain_deadline);
+        let settings = Self {
+            component_id: source.take("component.id"),
+            grpc_listen: source.take("grpc.listen"),
+            http_listen: source.take("http.listen"),
+            log_level: source.take("log.level"),
+            log_format: source.take("log.format"),
+            tokens: source.take("auth.tokens"),
+            readers: reader_limits(&mut source, hub.connections, http.max_connections),
+            ingest: ingest_limits(&mut source),
+            http,
+            hub,
+            health: health_settings(&mut source),
+            drain_deadline,
+        };
+        for error in settings.contradictions() {
+            source.reject(error);
+        }
+        source.finish()?;
+        Ok(settings)
+    }
+
+    /// What is wrong although each setting alone is allowed.
+    fn contradictions(&self) -> Vec<String> {
+        let (hub, ingest, health) = (&self.hub, &self.ingest, &self.health);
+        let mut errors = Vec::new();
+        let mut demand = |holds: bool, error: String| {
+            if !holds {
+                errors.push(error);
+            }
+        };
+        if let Err(error) = check_identifier("component.id", &self.component_id) {
+            demand(false, error);
+        }
+        if let Err(error) = parse_filter(&self.log_level) {
+            let level = &self.log_level;
+            demand(
+                false,
+                format!(
+                    "log.level: {level:?} is not allowed ({error}); allowed is error, warn, info, debug, trace or directives such as info,hyper=warn"
+                ),
+            );
+        }
+        demand(
+            self.grpc_listen != self.http_listen || self.grpc_listen.port() == 0,
+            format!(
+                "http.listen: {} is grpc.listen too; each needs its own port",
+                self.http_listen
+            ),
+        );
+        demand(
+            hub.reader_silence > hub.heartbeat * 2,
+            format!(
+                "hub.reader_silence: {:?} is not allowed; allowed is more than twice hub.heartbeat ({:?})",
+                hub.reader_silence, hub.heartbeat
+            ),
+        );
+        at_most(
+            &mut demand,
+            ("hub.reader_lag_events", hub.reader_lag_events),
+            ("hub.window_events", hub.window_events as u64),
+        );
+        at_most(
+            &mut demand,
+            ("hub.reader_lag_bytes", hub.reader_lag_bytes),
+            ("hub.window_thread_bytes", hub.window_thread_bytes as u64),
+        );
+        at_most(
+            &mut demand,
+            ("hub.window_thread_bytes", hub.window_thread_bytes as u64),
+            ("hub.window_total_bytes", hub.window_total_bytes as u64),
+        );
+        at_most(
+            &mut demand,
+            ("hub.goodbye", hub.goodbye),
+            ("drain.deadline", self.drain_deadline),
+        );
+        at_most(
+            &mut demand,
+            ("health.verification_timeout", health.verification_timeout),
+            ("health.check_interval", health.check_interval),
+        );
+        at_most(
+            &mut demand,
+            ("health.recovery_backoff_base", health.recovery_backoff_base),
+            ("health.recovery_backoff_cap", health.recovery_backoff_cap),
+        );
+        let largest = ingest.max_data_bytes + EVENT_OVERHEAD_BYTES;
+        for (name, room) in [
+            ("hub.window_thread_bytes", hub.window_thread_bytes),
+            ("ingest.max_message_bytes", ingest.max_message_bytes),
+        ] {
+            demand(
+                largest <= room,
+                format!(
+                    "ingest.max_data_bytes: {} is not allowed; an event of that size and {EVENT_OVERHEAD_BYTES} bytes around it must fit into {name} ({room})",
+                    ingest.max_data_bytes
+                ),
+            );
+        }
+        errors
+    }
+}
+
+/// The settings as they stand, as TOML, with secrets masked.
+pub(crate) fn effective(flags: &ArgMatches) -> String {
+    mask_tokens(&Source::load(PREFIX, SPECS, flags).effective())
+}
+
+fn mask_tokens(page: &str) -> String {
+    let masked = |line: &str| match line {
+        r#"tokens = """# => line.to_owned(),
+        _ if line.starts_with("tokens = ") => r#"tokens = "***""#.to_owned(),
+        _ => line.to_owned(),
+    };
+    page.lines().map(|line| masked(line) + "\n").collect()
+}
+
+fn hub_limits(source: &mut Source) -> HubLimits {
+    HubLimits {
+        mailbox: number(source, "hub.mailbox", 16..=1_000_000),
+        threads: number(source, "hub.threads", 1..=100_000_000),
+        runs: number(source, "hub.runs", 1..=100_000_000),
+        run_idle: duration(source, "hub.run_idle", SECOND..=DAY * 30),
+        connections: number(source, "hub.connections", 1..=10_000_000),
+        window_events: number(source, "hub.window_events", 1..=10_000_000),
+        window_thread_bytes: number(source, "hub.window_thread_bytes", 4_096..=usize::MAX),
+        window_total_bytes: number(source, "hub.window_total_bytes", 4_096..=usize::MAX),
+        window_age: duration(source, "hub.window_age", SECOND..=DAY * 30),
+        thread_idle: duration(source, "hub.thread_idle", SECOND..=DAY * 30),
+        idempotency_entries: number(source, "hub.idempotency_entries", 1..=100_000_000),
+        reader_lag_events: number(source, "hub.reader_lag_events", 1..=usize::MAX) as u64,
+        reader_lag_bytes: number(source, "hub.reader_lag_bytes", 4_096..=usize::MAX) as u64,
+        heartbeat: duration(source, "hub.heartbeat", millis(100)..=minutes(60)),
+        reader_silence: duration(source, "hub.reader_silence", millis(200)..=DAY),
+        goodbye: duration(source, "hub.goodbye", millis(10)..=minutes(1)),
+        retry_after: duration(source, "hub.retry_after", millis(1)..=minutes(10)),
+        watchers: number(source, "hub.watchers", 1..=100_000),
+    }
+}
+
+fn health_settings(source: &mut Source) -> HealthSettings {
+    let count = |source: &mut Source, path| {
+        source.take_if(path, "a whole number from 1 to 1000", |value: &u32| {
+            (1..=1_000).contains(value)
+        })
+    };
+    HealthSettings {
+        check_interval: duration(source, "health.check_interval", millis(100)..=DAY),
+        verification_timeout: duration(
+            source,
+            "health.verification_timeout",
+            millis(10)..=minutes(5),
+        ),
+        initialization_timeout: duration(
+            source,
+            "health.initialization_timeout",
+            millis(10)..=minutes(10),
+        ),
+        failures_before_recovery: count(source, "health.failures_before_recovery"),
+        recovery_attempts: count(source, "health.recovery_attempts"),
+        recovery_backoff_base: duration(
+            source,
+            "health.recovery_backoff_base",
+            millis(1)..=minutes(60),
+        ),
+        recovery_backoff_cap: duration(source, "health.recovery_backoff_cap", millis(1)..=DAY),
+    }
+}
+
+fn ingest_limits(source: &mut Source) -> IngestLimits {
+    IngestLimits {
+        max_data_bytes: number(source, "ingest.max_data_bytes", 1..=16 << 20),
+        max_batch_events: number(source, "ingest.max_batch_events", 1..=100_000),
+        max_message_bytes: number(source, "ingest.max_message_bytes", 4_096..=256 << 20),
+        max_streams: number(source, "ingest.max_streams", 1..=100_000),
+        stream_batches: number(source, "ingest.stream_batches", 1..=1_000),
+    }
+}
+
+fn reader_limits(source: &mut Source, connections: usize, http: usize) -> ReaderLimits {
+    ReaderLimits {
+        auth_frame_timeout: duration(source, "auth.frame_timeout", millis(100)..=minutes(5)),
+        max_frame_bytes: number(source, "websocket.max_frame_bytes", 128..=1 << 20),
+        max_sockets: connections.saturating_add(http),
+    }
+}
+
+fn http_limits(source: &mut Source, drain_deadline: Duration) -> HttpLimits {
+    HttpLimits {
+        max_connections: number(source, "http.max_connections", 1..=1_000_000),
+        header_timeout: duration(source, "http.header_timeout", millis(100)..=minutes(5)),
+        drain_deadline,
+        ..HttpLimits::default()
+    }
+}
+
+fn number(source: &mut Source, path: &'static str, range: RangeInclusive<usize>) -> usize {
+    let allowed = match range.end() {
+        &usize::MAX => format!("a whole number, {} or more", range.start()),
+        end => format!("a whole number from {} to {end}", range.start()),
+    };
+    source.take_if(path, &allowed, |value| range.contains(value))
+}
+
+fn duration(source: &mut Source, path: &'static str, range: RangeInclusive<Duration>) -> Duration {
+    let written = |span: &Duration| humantime::format_duration(*span).to_string();
+    let allowed = format!(
+        "a duration from {} to {}",
+        written(range.start()),
+        written(range.end())
+    );
+    source.take_if(path, &allowed, |value| range.contains(value))
+}
+
+fn at_most<T: PartialOrd + std::fmt::Debug>(
+    demand: &mut impl FnMut(bool, String),
+    (name, value): (&str, T),
+    (bound_name, bound): (&str, T),
+) {
+    demand(
+        value <= bound,
+        format!(
+            "{name}: {value:?} is not allowed; allowed is at most {bound_name}, which is {bound:?}"
+        ),
+    );
+}
+
+const fn millis(count: u64) -> Duration {
+    Duration::from_millis(count)
+}
+
+const fn minutes(count: u64) -> Duration {
+    Duration::from_secs(count * 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(flags: &[(&'static str, &str)]) -> Source {
+        let flags = flags.iter().map(|(p, v)| (*p, (*v).to_owned())).collect();
+        Source::from_parts(PREFIX, SPECS, None, &[], flags)
+    }
+
+    fn errors(flags: &[(&'static str, &str)]) -> String {
+        let errors = Settings::from_source(source(flags)).unwrap_err();
+        errors.0.join("\n")
+    }
+
+    #[test]
+    fn the_table_says_what_the_parts_take_for_default() {
+        let settings = Settings::from_source(source(&[])).unwrap();
+        assert_eq!(settings.hub, HubLimits::default());
+        assert_eq!(settings.health, HealthSettings::default());
+        assert!(!settings.tokens.needed());
+    }
+
+    #[test]
+    fn every_setting_is_taken_and_every_range_is_held() {
+        for spec in SPECS {
+            if spec.path == "auth.tokens" {
+                continue;
+            }
+            let found = errors(&[(spec.path, "\u{1}nonsense value")]);
+            assert!(found.contains(spec.path), "{}: {found}", spec.path);
+        }
+        for path in ["hub.threads", "ingest.max_streams", "http.max_connections"] {
+            let found = errors(&[(path, "0")]);
+            assert!(
+                found.contains(&format!("{path}: 0 is not allowed")),
+                "{found}"
+            );
+        }
+        assert!(errors(&[("hub.heartbeat", "1ms")]).contains("from 100ms to 1h"));
+    }
+
+    #[test]
+    fn contradictions_are_found_all_at_once() {
+        let found = errors(&[
+            ("hub.heartbeat", "40s"),
+            ("hub.window_events", "10"),
+            ("hub.window_thread_bytes", "8192"),
+            ("health.recovery_backoff_cap", "10ms"),
+            ("http.listen", "127.0.0.1:50051"),
+            ("hub.goodbye", "30s"),
+            ("component.id", "two words"),
+            ("log.level", "loud=="),
+        ]);
+        for part in [
+            "hub.reader_silence: 80s",
+            "hub.reader_lag_events: 1024",
+            "hub.reader_lag_bytes: 1048576",
+            "ingest.max_data_bytes: 65536",
+            "health.recovery_backoff_base: 1s",
+            "http.listen: 127.0.0.1:50051",
+            "hub.goodbye: 30s",
+            "component.id: \"two words\"",
+            "log.level: \"loud==\"",
+        ] {
+            assert!(found.contains(part), "{part} is missing from\n{found}");
+        }
+    }
+
+    #[test]
+    fn tokens_are_never_shown() {
+        let secret = "correct-horse-battery";
+        let page = mask_tokens(&source(&[("auth.tokens", secret)]).effective());
+        assert!(
+            !page.contains(secret) && page.contains(r#"tokens = "***""#),
+            "{page}"
+        );
+        let settings = Settings::from_source(source(&[("auth.tokens", secret)])).unwrap();
+        assert!(!format!("{settings:?}").contains(secret));
+        let found = errors(&[("auth.tokens", "short-secret, also bad\u{7f}characters")]);
+        assert!(
+            !found.contains("short-secret") && found.contains("auth.tokens"),
+            "{found}"
+        );
+    }
+
+    #[test]
+    fn the_printed_settings_are_settings() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("bridge.toml");
+        std::fs::write(&path, source(&[]).effective()).unwrap();
+        let again = Source::from_parts(PREFIX, SPECS, Some(path), &[], Vec::new());
+        assert_eq!(
+            Settings::from_source(again).unwrap().hub,
+            HubLimits::default()
+        );
+    }
+}

@@ -1,0 +1,60 @@
+//! The table of settings: flags, environment names, help and defaults all follow from it.
+
+use service_kit::config::Spec;
+
+/// Names of environment variables begin with it.
+pub(crate) const PREFIX: &str = "BRIDGE";
+
+const fn spec(path: &'static str, default: &'static str, help: &'static str) -> Spec {
+    Spec {
+        path,
+        default,
+        help,
+    }
+}
+
+/// Every setting, in the order in which `--help` and `--print-config` show them.
+#[rustfmt::skip]
+pub(crate) const SPECS: &[Spec] = &[
+    spec("component.id", "bridge-service", "Stable name of this component: 1 to 128 bytes of printable ASCII without spaces."),
+    spec("grpc.listen", "127.0.0.1:50051", "Address of the gRPC port; port 0 takes a free one."),
+    spec("http.listen", "127.0.0.1:8080", "Address of the HTTP port; port 0 takes a free one."),
+    spec("http.max_connections", "10000", "Connections that may speak HTTP at once, SSE readers included; 1 to 1000000."),
+    spec("http.header_timeout", "10s", "How long a request's head may take to arrive; 100ms to 5m."),
+    spec("log.level", "info", "Level or directives, such as debug or info,hyper=warn."),
+    spec("log.format", "text", "Form of log lines: text or json."),
+    spec("auth.tokens", "", "Bearer tokens that readers may show, separated by commas, each 16 to 512 bytes; empty: nobody needs one."),
+    spec("auth.frame_timeout", "5s", "How long a WebSocket client without a token in its handshake may take to send the auth frame; 100ms to 5m."),
+    spec("websocket.max_frame_bytes", "4096", "Largest message that a WebSocket client may send, in bytes; 128 to 1048576."),
+    spec("ingest.max_data_bytes", "65536", "Largest data of one event, in bytes; 1 to 16777216."),
+    spec("ingest.max_batch_events", "1000", "Events in one batch; 1 to 100000."),
+    spec("ingest.max_message_bytes", "16777216", "Largest gRPC message, in bytes; 4096 to 268435456."),
+    spec("ingest.max_streams", "1000", "PublishStream calls open at once; 1 to 100000."),
+    spec("ingest.stream_batches", "8", "Batches of one PublishStream that may wait for their answers; 1 to 1000."),
+    spec("hub.mailbox", "4096", "Messages that may wait for the hub; at the limit senders wait. 16 to 1000000."),
+    spec("hub.threads", "100000", "Threads held; at the limit events and readers of a new one are refused. 1 to 100000000."),
+    spec("hub.runs", "200000", "Runs held; at the limit finished ones are forgotten, oldest first. 1 to 100000000."),
+    spec("hub.run_idle", "1h", "How long a run without events is held; 1s to 30d."),
+    spec("hub.connections", "50000", "Readers connected; at the limit a new one is closed with 4010. 1 to 10000000."),
+    spec("hub.window_events", "1024", "Events kept for replay in each thread; 1 to 10000000."),
+    spec("hub.window_thread_bytes", "1048576", "Bytes of events kept for replay in each thread; 4096 or more."),
+    spec("hub.window_total_bytes", "536870912", "Bytes of events kept for replay in all; 4096 or more."),
+    spec("hub.window_age", "10m", "How long an event is kept for replay; 1s to 30d."),
+    spec("hub.thread_idle", "30m", "How long a thread without events and readers keeps its numbering; 1s to 30d."),
+    spec("hub.idempotency_entries", "262144", "Event ids remembered to recognise a repeat; 1 to 100000000."),
+    spec("hub.reader_lag_events", "1024", "Events that a reader may lag behind before it is closed with 4008; at least 1, at most hub.window_events."),
+    spec("hub.reader_lag_bytes", "1048576", "Bytes that a reader may lag behind before it is closed with 4008; at least 4096, at most hub.window_thread_bytes."),
+    spec("hub.heartbeat", "25s", "Interval of heartbeats to a quiet reader; 100ms to 1h."),
+    spec("hub.reader_silence", "80s", "How long a reader may show no sign of life; more than twice hub.heartbeat, at most 1d."),
+    spec("hub.goodbye", "2s", "How long a reader that is told goodbye has to take it; 10ms to 1m."),
+    spec("hub.retry_after", "500ms", "Least wait that a reader is told before it reconnects; 1ms to 10m."),
+    spec("hub.watchers", "1000", "Health streams open at once; 1 to 100000."),
+    spec("health.check_interval", "1m", "Between two rounds of self-checks; 100ms to 1d."),
+    spec("health.verification_timeout", "10s", "How long one self-check may take; 10ms to 5m."),
+    spec("health.initialization_timeout", "30s", "How long initialization may take; 10ms to 10m."),
+    spec("health.failures_before_recovery", "3", "Rounds failed in a row before recovery begins; 1 to 1000."),
+    spec("health.recovery_attempts", "3", "Attempts at recovery before the service says that it failed; 1 to 1000."),
+    spec("health.recovery_backoff_base", "1s", "Wait before the first attempt at recovery; it doubles with each. 1ms to 1h."),
+    spec("health.recovery_backoff_cap", "30s", "Longest wait before an attempt at recovery; at least health.recovery_backoff_base, at most 1d."),
+    spec("drain.deadline", "10s", "How long readers and calls under way may take after SIGTERM; at least hub.goodbye, at most 10m."),
+];

@@ -1,0 +1,130 @@
+//! `bridge.v1.AgentEvents`: the door through which agents hand events in.
+
+mod batch;
+mod json;
+#[cfg(test)]
+mod stories;
+mod stream;
+pub(crate) mod validate;
+
+use std::sync::Arc;
+
+use axum::middleware::map_response;
+use http::HeaderValue;
+use monitorable::bridge::v1::agent_events_server::{AgentEvents, AgentEventsServer};
+use monitorable::bridge::v1::{
+    GetRunLedgerRequest, GetRunLedgerResponse, PublishRequest, PublishResponse,
+    PublishStreamRequest,
+};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+use tonic::{Code, Request, Response, Status, Streaming};
+
+use super::convert::{hub_status, run_ledger};
+use crate::hub::api::HubHandle;
+use batch::Batch;
+
+/// Limits of the door.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct IngestLimits {
+    /// Bytes of one event's data. Over it the event is rejected.
+    pub(crate) max_data_bytes: usize,
+    /// Events of one batch. Over it the call fails.
+    pub(crate) max_batch_events: usize,
+    /// Bytes of one gRPC message. Over it the call fails.
+    pub(crate) max_message_bytes: usize,
+    /// Publish streams open. Over it a new one is refused.
+    pub(crate) max_streams: usize,
+    /// Batches of one stream that wait for their answers. At it no more is read: back-pressure.
+    pub(crate) stream_batches: usize,
+}
+
+/// The service.
+#[derive(Debug)]
+pub(crate) struct Ingest {
+    hub: HubHandle,
+    limits: IngestLimits,
+    streams: Arc<Semaphore>,
+    draining: CancellationToken,
+}
+
+/// The service, ready to be served. Open streams end once `draining` is cancelled.
+pub(crate) fn routes(hub: HubHandle, limits: IngestLimits, draining: CancellationToken) -> Routes {
+    let ingest = Ingest {
+        hub,
+        limits,
+        streams: Arc::new(Semaphore::new(limits.max_streams)),
+        draining,
+    };
+    let server = AgentEventsServer::new(ingest).max_decoding_message_size(limits.max_message_bytes);
+    let router = Routes::new(server).into_axum_router();
+    router.layer(map_response(too_large_as_exhausted)).into()
+}
+
+/// tonic says `OUT_OF_RANGE` of a message over the limit, before any code of ours sees it; a limit
+/// is `RESOURCE_EXHAUSTED` here.
+async fn too_large_as_exhausted(
+    mut response: axum::response::Response,
+) -> axum::response::Response {
+    let number = |code: Code| HeaderValue::from(code as i32);
+    if let Some(status) = response.headers_mut().get_mut(Status::GRPC_STATUS)
+        && *status == number(Code::OutOfRange)
+    {
+        *status = number(Code::ResourceExhausted);
+    }
+    response
+}
+
+#[tonic::async_trait]
+impl AgentEvents for Ingest {
+    async fn publish(
+        &self,
+        request: Request<PublishRequest>,
+    ) -> Result<Response<PublishResponse>, Status> {
+        let batch = Batch::check(request.into_inner().events, &self.limits)?;
+        let (events, receipts) = batch.split();
+        let published = self.hub.publish(events, receipts.rejected()).await;
+        let outcomes = published.map_err(hub_status)?;
+        Ok(Response::new(PublishResponse {
+            receipts: receipts.fill(outcomes)?,
+        }))
+    }
+
+    type PublishStreamStream = stream::Answers;
+
+    async fn publish_stream(
+        &self,
+        request: Request<Streaming<PublishStreamRequest>>,
+    ) -> Result<Response<Self::PublishStreamStream>, Status> {
+        let permit = self.streams.clone().try_acquire_owned().map_err(|_| {
+            let limit = self.limits.max_streams;
+            Status::resource_exhausted(format!(
+                "streams: {limit} are open, and no more are allowed"
+            ))
+        })?;
+        let answers = stream::open(
+            self.hub.clone(),
+            self.limits,
+            self.draining.clone(),
+            request.into_inner(),
+            permit,
+        );
+        Ok(Response::new(answers))
+    }
+
+    async fn get_run_ledger(
+        &self,
+        request: Request<GetRunLedgerRequest>,
+    ) -> Result<Response<GetRunLedgerResponse>, Status> {
+        let run_id = request.into_inner().run_id;
+        validate::check_identifier("run_id", &run_id).map_err(Status::invalid_argument)?;
+        let shown = validate::shown(&run_id);
+        let found = self.hub.run_ledger(run_id).await.map_err(hub_status)?;
+        let report =
+            found.ok_or_else(|| Status::not_found(format!("run_id: no run {shown} is held")))?;
+        Ok(Response::new(GetRunLedgerResponse {
+            ledger: Some(run_ledger(report)),
+        }))
+    }
+}

@@ -1,0 +1,110 @@
+//! One publish stream: batches are taken in order while earlier ones wait for their answers.
+
+use std::pin::Pin;
+
+use futures_util::stream;
+use monitorable::bridge::v1::{PublishStreamRequest, PublishStreamResponse};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio_stream::Stream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Code, Status, Streaming};
+
+use super::IngestLimits;
+use super::batch::{Batch, Receipts};
+use crate::edge::convert::hub_status;
+use crate::hub::api::{Command, HubError, HubHandle};
+use crate::hub::event::Outcome;
+
+/// The answers, in the order of the requests.
+pub(crate) type Answers =
+    Pin<Box<dyn Stream<Item = Result<PublishStreamResponse, Status>> + Send + 'static>>;
+
+/// A batch that was taken, or the status that ends the stream.
+enum Taken {
+    Batch(Receipts, oneshot::Receiver<Result<Vec<Outcome>, HubError>>),
+    End(Status),
+}
+
+/// Starts reading the stream; the permit is given back when reading ends.
+pub(super) fn open(
+    hub: HubHandle,
+    limits: IngestLimits,
+    draining: CancellationToken,
+    requests: Streaming<PublishStreamRequest>,
+    permit: OwnedSemaphorePermit,
+) -> Answers {
+    let (taken, waiting) = mpsc::channel(limits.stream_batches);
+    tokio::spawn(async move {
+        read(&hub, &limits, &draining, requests, taken).await;
+        drop(permit);
+    });
+    Box::pin(stream::unfold(Some(waiting), next_answer))
+}
+
+/// Takes a request only where its answer has a place to wait, so nothing grows without bound: a
+/// client that does not read its answers is not read either.
+async fn read(
+    hub: &HubHandle,
+    limits: &IngestLimits,
+    draining: &CancellationToken,
+    mut requests: Streaming<PublishStreamRequest>,
+    taken: mpsc::Sender<Taken>,
+) {
+    loop {
+        let Ok(place) = taken.reserve().await else {
+            return;
+        };
+        let request = tokio::select! {
+            request = requests.message() => request,
+            () = draining.cancelled() => Err(hub_status(HubError::Draining)),
+            () = taken.closed() => return,
+        };
+        let batch = match request {
+            Ok(Some(request)) => Batch::check(request.events, limits),
+            Ok(None) => return,
+            Err(status) => Err(too_large_as_exhausted(status)),
+        };
+        match batch {
+            Ok(batch) => {
+                let (events, receipts) = batch.split();
+                let (reply, answer) = oneshot::channel();
+                let rejected = receipts.rejected();
+                // Told one after the other, so that the hub sees them in the stream's order.
+                hub.tell(Command::Publish {
+                    events,
+                    rejected,
+                    reply,
+                })
+                .await;
+                place.send(Taken::Batch(receipts, answer));
+            }
+            Err(status) => return place.send(Taken::End(status)),
+        }
+    }
+}
+
+type Waiting = Option<mpsc::Receiver<Taken>>;
+
+async fn next_answer(waiting: Waiting) -> Option<(Result<PublishStreamResponse, Status>, Waiting)> {
+    let mut waiting = waiting?;
+    let answer = match waiting.recv().await? {
+        Taken::End(status) => Err(status),
+        Taken::Batch(receipts, answer) => match answer.await {
+            Ok(Ok(outcomes)) => receipts.fill(outcomes),
+            Ok(Err(error)) => Err(hub_status(error)),
+            Err(_) => Err(hub_status(HubError::Ended)),
+        },
+    };
+    match answer {
+        Ok(receipts) => Some((Ok(PublishStreamResponse { receipts }), Some(waiting))),
+        Err(status) => Some((Err(status), None)),
+    }
+}
+
+/// tonic says `OUT_OF_RANGE` of a message over the limit; a limit is `RESOURCE_EXHAUSTED` here.
+fn too_large_as_exhausted(status: Status) -> Status {
+    match status.code() {
+        Code::OutOfRange => Status::resource_exhausted(status.message()),
+        _ => status,
+    }
+}

@@ -1,0 +1,58 @@
+//! Everything that speaks to the outside: gRPC, WebSocket, SSE and the admin pages.
+
+mod admin;
+pub(crate) mod convert;
+mod exposition;
+pub(crate) mod ingest;
+mod monitorable;
+mod query;
+pub(crate) mod readers;
+mod sse;
+pub(crate) mod targets;
+pub(crate) mod tokens;
+mod websocket;
+
+use std::sync::Arc;
+
+use axum::Router;
+use service_kit::grpc::with_reflection;
+use service_kit::health_protocol::HealthProtocol;
+use service_kit::http::admin_routes;
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+
+use crate::hub::api::{HubHandle, Identity};
+use admin::Claims;
+use ingest::IngestLimits;
+use monitorable::MonitorableService;
+use readers::Readers;
+
+/// What reflection lists.
+const SERVICES: [&str; 3] = [
+    "bridge.v1.AgentEvents",
+    "monitorable.v1.Monitorable",
+    "grpc.health.v1.Health",
+];
+
+/// The gRPC services. Open publish streams end once `draining` is cancelled.
+pub(crate) fn grpc_routes(
+    hub: &HubHandle,
+    identity: &Identity,
+    limits: IngestLimits,
+    draining: CancellationToken,
+) -> Routes {
+    let claims = Arc::new(Claims::new(hub.clone(), identity.clone()));
+    let routes = ingest::routes(hub.clone(), limits, draining)
+        .add_service(MonitorableService::server(hub.clone(), identity.clone()))
+        .add_service(HealthProtocol::server(claims));
+    with_reflection(routes, &SERVICES)
+}
+
+/// The HTTP routes: readers and admin pages.
+pub(crate) fn http_routes(hub: &HubHandle, identity: &Identity, readers: Arc<Readers>) -> Router {
+    let claims = Arc::new(Claims::new(hub.clone(), identity.clone()));
+    Router::new()
+        .route("/v1/events", axum::routing::get(readers::serve))
+        .with_state(readers)
+        .merge(admin_routes(claims))
+}

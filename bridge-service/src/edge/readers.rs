@@ -1,0 +1,159 @@
+//! `GET /v1/events`: one URL for readers over WebSocket and over server-sent events.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, StatusCode, header};
+use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
+
+use super::tokens::Tokens;
+use super::{sse, websocket};
+use crate::hub::api::HubHandle;
+
+/// Limits of readers beside those of the hub.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ReaderLimits {
+    /// How long a client may take to send the auth frame. Over it the connection is closed with 4001.
+    pub(crate) auth_frame_timeout: Duration,
+    /// Bytes of one message of a client. Over it the connection is closed with 1009.
+    pub(crate) max_frame_bytes: usize,
+    /// Upgraded sockets, from the upgrade to the end of the close handshake. Over it an upgrade is
+    /// refused with 503.
+    pub(crate) max_sockets: usize,
+}
+
+/// What every reader's connection shares.
+#[derive(Debug)]
+pub(crate) struct Readers {
+    pub(crate) hub: HubHandle,
+    pub(crate) tokens: Tokens,
+    pub(crate) limits: ReaderLimits,
+    /// Least wait that a reader is told before it reconnects.
+    pub(crate) retry_after: Duration,
+    pub(crate) sockets: Arc<Semaphore>,
+    /// The tasks of upgraded sockets: no server waits for them (axum#3003).
+    pub(crate) tasks: TaskTracker,
+}
+
+impl Readers {
+    /// No reader yet.
+    pub(crate) fn new(
+        hub: HubHandle,
+        tokens: Tokens,
+        limits: ReaderLimits,
+        retry_after: Duration,
+    ) -> Self {
+        let sockets = limits.max_sockets.min(Semaphore::MAX_PERMITS);
+        Self {
+            hub,
+            tokens,
+            limits,
+            retry_after,
+            sockets: Arc::new(Semaphore::new(sockets)),
+            tasks: TaskTracker::new(),
+        }
+    }
+
+    /// A wait before reconnecting, doubled at most by jitter, so that readers do not come back all
+    /// at once.
+    pub(crate) fn retry_after(&self) -> Duration {
+        self.retry_after.mul_f64(1.0 + fastrand::f64())
+    }
+
+    /// Waits until every upgraded socket has been closed.
+    pub(crate) async fn all_closed(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+/// Answers a reader's request.
+pub(crate) async fn serve(State(readers): State<Arc<Readers>>, request: Request) -> Response {
+    let headers = request.headers();
+    if list_contains(headers, header::UPGRADE, "websocket") {
+        websocket::upgrade(&readers, request)
+    } else if list_contains(headers, header::ACCEPT, "text/event-stream") {
+        let (parts, _body) = request.into_parts();
+        sse::open(&readers, &parts).await
+    } else {
+        let upgrade = [
+            (header::UPGRADE, "websocket"),
+            (header::CONNECTION, "upgrade"),
+        ];
+        let text = "this URL is read over WebSocket (send Upgrade: websocket) or as server-sent events (send Accept: text/event-stream)";
+        (upgrade, refusal(StatusCode::UPGRADE_REQUIRED, text)).into_response()
+    }
+}
+
+/// A refusal in plain text.
+pub(super) fn refusal(status: StatusCode, text: &str) -> Response {
+    (status, format!("{text}\n")).into_response()
+}
+
+/// Whether one of a header's comma-separated members is `wanted`, parameters left aside.
+pub(super) fn list_contains(headers: &HeaderMap, name: header::HeaderName, wanted: &str) -> bool {
+    headers
+        .get_all(name)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(|member| member.split(';').next().unwrap_or("").trim())
+        .any(|member| member.eq_ignore_ascii_case(wanted))
+}
+
+/// The token of `Authorization: Bearer`; `None` where there is no such header.
+///
+/// # Errors
+/// Where the header is there and names another scheme or none.
+pub(super) fn bearer(headers: &HeaderMap) -> Result<Option<&str>, &'static str> {
+    const ALLOWED: &str = "Authorization: allowed is Bearer TOKEN";
+    let Some(value) = headers.get(header::AUTHORIZATION) else {
+        return Ok(None);
+    };
+    let (scheme, token) = value
+        .to_str()
+        .ok()
+        .and_then(|text| text.split_once(' '))
+        .ok_or(ALLOWED)?;
+    if scheme.eq_ignore_ascii_case("bearer") {
+        Ok(Some(token.trim()))
+    } else {
+        Err(ALLOWED)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(header::HeaderName, &str)]) -> HeaderMap {
+        let pairs = pairs.iter().cloned();
+        pairs
+            .map(|(name, value)| (name, value.parse().unwrap()))
+            .collect()
+    }
+
+    #[test]
+    fn lists_are_read_member_by_member() {
+        let headers = headers(&[
+            (header::CONNECTION, "keep-alive, Upgrade"),
+            (header::ACCEPT, "text/html, text/event-stream;q=0.9"),
+        ]);
+        assert!(list_contains(&headers, header::CONNECTION, "upgrade"));
+        assert!(list_contains(&headers, header::ACCEPT, "text/event-stream"));
+        assert!(!list_contains(&headers, header::ACCEPT, "text/event"));
+        assert!(!list_contains(&headers, header::UPGRADE, "websocket"));
+    }
+
+    #[test]
+    fn only_bearer_carries_a_token() {
+        assert_eq!(bearer(&HeaderMap::new()), Ok(None));
+        let with = |value| headers(&[(header::AUTHORIZATION, value)]);
+        assert_eq!(bearer(&with("bearer  abc ")), Ok(Some("abc")));
+        assert!(bearer(&with("Basic abc")).is_err());
+        assert!(bearer(&with("abc")).is_err());
+    }
+}

@@ -1,0 +1,48 @@
+//! `monitorable.v1.json`: one flat object an event.
+
+use serde::Serialize;
+
+use super::{Shown, append, append_with_raw, rfc3339};
+
+#[derive(Serialize)]
+struct EventObject<'a> {
+    r#type: &'static str,
+    seq: u64,
+    epoch: &'a str,
+    event_id: &'a str,
+    event: &'static str,
+    thread_id: &'a str,
+    run_id: &'a str,
+    agent_name: &'a str,
+    tool_name: &'a str,
+    tool_call_id: &'a str,
+    time: String,
+}
+
+pub(super) fn event(payload: &mut Vec<u8>, shown: Shown<'_>) {
+    let event = shown.event;
+    let object = EventObject {
+        r#type: "event",
+        seq: shown.sequence,
+        epoch: shown.epoch,
+        event_id: &event.event_id,
+        event: event.event_type.name(),
+        thread_id: &event.thread_id,
+        run_id: &event.run_id,
+        agent_name: &event.agent_name,
+        tool_name: &event.tool_name,
+        tool_call_id: &event.tool_call_id,
+        time: rfc3339(shown.time),
+    };
+    append_with_raw(payload, &object, "data", &event.data);
+}
+
+pub(super) fn control(payload: &mut Vec<u8>, kind: &'static str, body: &impl Serialize) {
+    #[derive(Serialize)]
+    struct Control<'a, B> {
+        r#type: &'static str,
+        #[serde(flatten)]
+        body: &'a B,
+    }
+    append(payload, &Control { r#type: kind, body });
+}

@@ -1,0 +1,293 @@
+//! How a reader sees the hub: each object as one frame, encoded once and shared.
+
+mod ag_ui;
+mod cloud_events;
+mod frame;
+mod json;
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use serde::Serialize;
+
+use super::event::{CloseReason, Encoding, Event, Subprotocol, Transport};
+
+pub(crate) use frame::ping;
+
+/// An event and its place, to be shown.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shown<'a> {
+    pub(crate) event: &'a Event,
+    pub(crate) time: SystemTime,
+    pub(crate) sequence: u64,
+    pub(crate) epoch: &'a str,
+}
+
+/// The first object that a reader gets.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Welcome<'a> {
+    pub(crate) thread_id: &'a str,
+    pub(crate) epoch: &'a str,
+    /// Sequence of the newest event; 0 before the first.
+    pub(crate) seq: u64,
+    /// False: events between the asked position and the first one sent are gone.
+    pub(crate) recovered: bool,
+    pub(crate) heartbeat_ms: u64,
+}
+
+/// An event's frame.
+pub(crate) fn event(encoding: Encoding, shown: Shown<'_>) -> Bytes {
+    let mut frame = frame::Builder::new(encoding.transport);
+    if encoding.transport == Transport::ServerSentEvents {
+        frame.event_id(shown.epoch, shown.sequence);
+    }
+    match encoding.subprotocol {
+        Subprotocol::Json => json::event(frame.payload(), shown),
+        Subprotocol::AgUi => ag_ui::event(frame.payload(), shown),
+        Subprotocol::CloudEvents => cloud_events::event(frame.payload(), shown),
+    }
+    frame.finish()
+}
+
+/// The welcome's frame.
+pub(crate) fn welcome(encoding: Encoding, welcome: Welcome<'_>) -> Bytes {
+    control(encoding, "welcome", &welcome)
+}
+
+/// A heartbeat's frame; over WebSocket with a ping, whose pong shows that the reader lives.
+pub(crate) fn heartbeat(encoding: Encoding, last: u64) -> Bytes {
+    #[derive(Serialize)]
+    struct Heartbeat {
+        seq: u64,
+    }
+    let beat = control(encoding, "heartbeat", &Heartbeat { seq: last });
+    match encoding.transport {
+        Transport::ServerSentEvents => beat,
+        Transport::WebSocket => [beat.as_ref(), ping()].concat().into(),
+    }
+}
+
+/// The goodbye's frame, over WebSocket with the close frame behind it.
+pub(crate) fn goodbye(encoding: Encoding, reason: CloseReason, retry_after: Duration) -> Bytes {
+    #[derive(Serialize)]
+    struct Goodbye {
+        code: u16,
+        reason: &'static str,
+        retry_after_ms: u64,
+    }
+    let goodbye = Goodbye {
+        code: reason.code(),
+        reason: reason.name(),
+        retry_after_ms: milliseconds(retry_after),
+    };
+    let farewell = control(encoding, "goodbye", &goodbye);
+    match encoding.transport {
+        Transport::ServerSentEvents => farewell,
+        Transport::WebSocket => [
+            farewell.as_ref(),
+            &frame::close(reason.code(), reason.name()),
+        ]
+        .concat()
+        .into(),
+    }
+}
+
+/// A duration as whole milliseconds.
+pub(crate) fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn control(encoding: Encoding, kind: &'static str, body: &impl Serialize) -> Bytes {
+    let mut frame = frame::Builder::new(encoding.transport);
+    match encoding.subprotocol {
+        Subprotocol::Json => json::control(frame.payload(), kind, body),
+        Subprotocol::AgUi => ag_ui::control(frame.payload(), kind, body),
+        Subprotocol::CloudEvents => cloud_events::control(frame.payload(), kind, body),
+    }
+    frame.finish()
+}
+
+/// Appends a value as JSON. Our own plain structs have no way to fail.
+fn append(payload: &mut Vec<u8>, value: &impl Serialize) {
+    if let Err(error) = serde_json::to_writer(payload, value) {
+        tracing::error!(%error, "a frame could not be encoded");
+    }
+}
+
+/// Appends an object and, as its last member, a JSON value as it came; null where it is empty.
+fn append_with_raw(payload: &mut Vec<u8>, object: &impl Serialize, member: &str, raw: &[u8]) {
+    append(payload, object);
+    payload.pop();
+    payload.extend_from_slice(b",\"");
+    payload.extend_from_slice(member.as_bytes());
+    payload.extend_from_slice(b"\":");
+    payload.extend_from_slice(if raw.is_empty() { b"null" } else { raw });
+    payload.push(b'}');
+}
+
+/// RFC 3339 in UTC with milliseconds. Times outside 1970–9999 show the nearer end.
+fn rfc3339(time: SystemTime) -> String {
+    const LAST_SECOND: u64 = 253_402_300_799;
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = since.min(Duration::from_secs(LAST_SECOND));
+    humantime::format_rfc3339_millis(UNIX_EPOCH + since).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::hub::event::EventType;
+    use crate::hub::testing;
+
+    fn shown(event: &Event) -> Shown<'_> {
+        let time = UNIX_EPOCH + Duration::from_millis(1_700_000_000_123);
+        Shown {
+            event,
+            time,
+            sequence: 7,
+            epoch: "ep",
+        }
+    }
+
+    fn over(subprotocol: Subprotocol, transport: Transport) -> Encoding {
+        Encoding {
+            subprotocol,
+            transport,
+        }
+    }
+
+    /// The payload of a server's text frame.
+    fn payload(frame: &[u8]) -> Value {
+        assert_eq!(frame[0], 0x81, "one whole text frame");
+        let (start, length) = match frame[1] {
+            126 => (4, usize::from(u16::from_be_bytes([frame[2], frame[3]]))),
+            127 => panic!("unexpectedly long"),
+            short => (2, usize::from(short)),
+        };
+        serde_json::from_slice(&frame[start..start + length]).unwrap()
+    }
+
+    fn tool_event() -> Event {
+        Event {
+            event_type: EventType::ToolExecuting,
+            tool_name: "search".to_owned(),
+            tool_call_id: "call-1".to_owned(),
+            data: Bytes::from_static(br#"{"arguments":{"city":"Oslo"}}"#),
+            ..testing::event("t", "r", "e")
+        }
+    }
+
+    #[test]
+    fn the_default_subprotocol_has_every_field() {
+        let event = tool_event();
+        let frame = super::event(over(Subprotocol::Json, Transport::WebSocket), shown(&event));
+        let expected = serde_json::json!({
+            "type": "event", "seq": 7, "epoch": "ep", "event_id": "e", "event": "tool_executing",
+            "thread_id": "t", "run_id": "r", "agent_name": "agent", "tool_name": "search",
+            "tool_call_id": "call-1", "time": "2023-11-14T22:13:20.123Z",
+            "data": {"arguments": {"city": "Oslo"}}
+        });
+        assert_eq!(payload(&frame), expected);
+    }
+
+    #[test]
+    fn data_passes_through_to_the_letter() {
+        let mut event = tool_event();
+        event.data = Bytes::from_static(b"{ \"big\": 12345678901234567890.10,\n\"big\": 2 }");
+        let frame = super::event(over(Subprotocol::Json, Transport::WebSocket), shown(&event));
+        let text = String::from_utf8_lossy(&frame).into_owned();
+        assert!(text.contains("\"data\":{ \"big\": 12345678901234567890.10,\n\"big\": 2 }}"));
+    }
+
+    #[test]
+    fn a_long_payload_has_the_long_header() {
+        let mut event = tool_event();
+        event.data = format!("\"{}\"", "x".repeat(70_000)).into();
+        let frame = super::event(over(Subprotocol::Json, Transport::WebSocket), shown(&event));
+        assert_eq!(frame[1], 127);
+        let length = u64::from_be_bytes(frame[2..10].try_into().unwrap());
+        assert_eq!(length as usize, frame.len() - 10);
+    }
+
+    #[test]
+    fn every_line_of_data_is_a_data_line() {
+        let mut event = tool_event();
+        event.data = Bytes::from_static(b"{\n\"a\": 1}");
+        let encoding = over(Subprotocol::Json, Transport::ServerSentEvents);
+        let frame = super::event(encoding, shown(&event));
+        let text = String::from_utf8_lossy(&frame).into_owned();
+        assert!(text.starts_with("id: ep:7\ndata: {"), "{text}");
+        assert!(text.contains("{\ndata: \"a\": 1}"), "{text}");
+        assert!(text.ends_with("\n\n"), "{text}");
+    }
+
+    #[test]
+    fn ag_ui_has_its_own_event_for_each_type() {
+        let cases = [
+            (EventType::AgentStarted, "RUN_STARTED"),
+            (EventType::AgentThinking, "REASONING_MESSAGE_CHUNK"),
+            (EventType::ToolExecuting, "TOOL_CALL_CHUNK"),
+            (EventType::ToolCompleted, "TOOL_CALL_RESULT"),
+            (EventType::AgentMessage, "TEXT_MESSAGE_CHUNK"),
+            (EventType::AgentCompleted, "RUN_FINISHED"),
+            (EventType::AgentError, "RUN_ERROR"),
+            (EventType::Custom, "CUSTOM"),
+        ];
+        for (event_type, name) in cases {
+            let event = Event {
+                event_type,
+                ..tool_event()
+            };
+            let frame = super::event(over(Subprotocol::AgUi, Transport::WebSocket), shown(&event));
+            let object = payload(&frame);
+            assert_eq!(object["type"], name);
+            assert_eq!(object["seq"], 7);
+            assert_eq!(object["epoch"], "ep");
+        }
+    }
+
+    #[test]
+    fn ag_ui_passes_tool_arguments_as_text() {
+        let event = tool_event();
+        let frame = super::event(over(Subprotocol::AgUi, Transport::WebSocket), shown(&event));
+        assert_eq!(payload(&frame)["delta"], r#"{"city":"Oslo"}"#);
+    }
+
+    #[test]
+    fn cloud_events_have_their_required_attributes() {
+        let event = tool_event();
+        let encoding = over(Subprotocol::CloudEvents, Transport::WebSocket);
+        let object = payload(&super::event(encoding, shown(&event)));
+        assert_eq!(object["specversion"], "1.0");
+        assert_eq!(object["id"], "e");
+        assert_eq!(object["source"], "/threads/t");
+        assert_eq!(object["type"], "monitorable.v1.tool_executing");
+        assert_eq!(object["sequence"], "7");
+    }
+
+    #[test]
+    fn a_goodbye_is_followed_by_its_close_frame() {
+        let encoding = over(Subprotocol::Json, Transport::WebSocket);
+        let frame = goodbye(encoding, CloseReason::TooSlow, Duration::from_millis(500));
+        let object = payload(&frame);
+        assert_eq!(object["code"], 4008);
+        assert_eq!(object["retry_after_ms"], 500);
+        let close = &frame[2 + usize::from(frame[1])..];
+        assert_eq!(close[0], 0x88);
+        assert_eq!(u16::from_be_bytes([close[2], close[3]]), 4008);
+    }
+
+    #[test]
+    fn times_before_1970_do_not_panic() {
+        assert_eq!(
+            rfc3339(UNIX_EPOCH - Duration::from_secs(9)),
+            "1970-01-01T00:00:00.000Z"
+        );
+        assert_eq!(
+            rfc3339(UNIX_EPOCH + Duration::from_secs(u32::MAX.into()) * 1000),
+            "9999-12-31T23:59:59.000Z"
+        );
+    }
+}

@@ -1,0 +1,259 @@
+//! The hub's whole state and every decision about it: what comes in, under which number it is
+//! kept, who gets it, and how it is accounted for. It does no I/O and reads no clock.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::sync::Arc;
+use std::time::Instant;
+
+use service_kit::clock::Now;
+use slotmap::SlotMap;
+
+use super::event::{Event, HubReport, Outcome, Place, RunReport};
+use super::idempotency::IdempotencyWindow;
+use super::ledger::{Ledger, Step};
+use super::limits::HubLimits;
+use super::reader::{ConnectionId, Reader};
+use super::runs::{RunRefusal, Runs};
+use super::thread::{Thread, ThreadKey};
+
+/// The hub's state. The halves that look after readers and after age are in `connections` and
+/// `upkeep`.
+pub(crate) struct Hub {
+    pub(super) limits: HubLimits,
+    epoch_seed: u64,
+    epochs: u64,
+    pub(super) threads: SlotMap<ThreadKey, Thread>,
+    pub(super) thread_by_id: HashMap<Arc<str>, ThreadKey>,
+    pub(super) readers: SlotMap<ConnectionId, Reader>,
+    pub(super) runs: Runs,
+    pub(super) ledger: Ledger,
+    ids: IdempotencyWindow,
+    /// What all windows keep, in bytes.
+    pub(super) window_bytes: usize,
+    /// When to look at a thread next; the oldest kept event of all is near the top. An item that its thread does not name any more is stale.
+    pub(super) thread_due: BinaryHeap<Reverse<(Instant, ThreadKey)>>,
+    /// When to look at a reader next.
+    pub(super) reader_due: BinaryHeap<Reverse<(Instant, ConnectionId)>>,
+    pub(super) dirty_threads: Vec<ThreadKey>,
+    pub(super) dirty_readers: Vec<ConnectionId>,
+    /// Readers to be cut: their time is up.
+    pub(super) overdue: Vec<ConnectionId>,
+    pub(super) unflushed: usize,
+    pub(super) draining: bool,
+    pub(super) users_open: u64,
+    pub(super) users_opened: u64,
+    pub(super) users_closed: u64,
+    pub(super) closes_by_reason: BTreeMap<&'static str, u64>,
+    rejected: u64,
+    duplicates: u64,
+}
+
+impl Hub {
+    /// An empty hub. The seed makes its epochs differ from those of every other process.
+    pub(crate) fn new(limits: HubLimits, seed: u64) -> Self {
+        Self {
+            limits,
+            epoch_seed: seed,
+            epochs: 0,
+            threads: SlotMap::with_key(),
+            thread_by_id: HashMap::new(),
+            readers: SlotMap::with_key(),
+            runs: Runs::default(),
+            ledger: Ledger::default(),
+            ids: IdempotencyWindow::new(seed, limits.idempotency_entries),
+            window_bytes: 0,
+            thread_due: BinaryHeap::new(),
+            reader_due: BinaryHeap::new(),
+            dirty_threads: Vec::new(),
+            dirty_readers: Vec::new(),
+            overdue: Vec::new(),
+            unflushed: 0,
+            draining: false,
+            users_open: 0,
+            users_opened: 0,
+            users_closed: 0,
+            closes_by_reason: BTreeMap::new(),
+            rejected: 0,
+            duplicates: 0,
+        }
+    }
+
+    /// Whether new events and readers are refused because the service shuts down.
+    pub(crate) const fn draining(&self) -> bool {
+        self.draining
+    }
+
+    /// Takes checked events; `rejected` counts those that were refused at the door before.
+    pub(crate) fn publish(&mut self, events: Vec<Event>, rejected: u64, now: Now) -> Vec<Outcome> {
+        self.rejected += rejected;
+        events
+            .into_iter()
+            .map(|event| self.accept(event, now))
+            .collect()
+    }
+
+    fn accept(&mut self, event: Event, now: Now) -> Outcome {
+        let id = self.ids.key(&event.event_id);
+        if let Some(place) = self.ids.find(id) {
+            self.duplicates += 1;
+            return Outcome::Duplicate(place.clone());
+        }
+        match self.place(event, now) {
+            Ok(place) => {
+                self.ids.remember(id, place.clone());
+                Outcome::Accepted(place)
+            }
+            Err(why) => {
+                self.rejected += 1;
+                Outcome::Rejected(why)
+            }
+        }
+    }
+
+    fn place(&mut self, event: Event, now: Now) -> Result<Place, String> {
+        let key = self
+            .find_or_open_thread(&event.thread_id, now.monotonic)
+            .ok_or_else(|| {
+                format!(
+                    "thread_id: {} threads are held, and no more are allowed",
+                    self.limits.threads
+                )
+            })?;
+        let limits = self.limits;
+        let thread = &mut self.threads[key];
+        let run = self
+            .runs
+            .find_or_open(
+                &event,
+                (&thread.thread_id, &thread.epoch),
+                limits.runs,
+                now.monotonic,
+                limits.run_idle,
+            )
+            .map_err(|refusal| match refusal {
+                RunRefusal::OtherThread => {
+                    format!("run_id: {:?} belongs to another thread", event.run_id)
+                }
+                RunRefusal::TooMany => format!(
+                    "run_id: {} unfinished runs are held, and no more are allowed",
+                    limits.runs
+                ),
+            })?;
+        let before = thread.window.kept_bytes();
+        let sequence = thread.window.last() + 1;
+        self.runs.note(run, &event, sequence, now.monotonic);
+        thread.window.push(event, run, now.monotonic, now.wall);
+        self.window_bytes += thread.window.kept_bytes() - before;
+        thread.last_used = now.monotonic;
+        let place = Place {
+            sequence,
+            epoch: thread.epoch.clone(),
+        };
+        let synthetic = thread.synthetic;
+        self.ledger
+            .take(&mut self.runs, run, synthetic, Step::Accept);
+        self.make_room(key);
+        self.schedule_thread(key);
+        self.mark_thread(key);
+        self.unflushed += 1;
+        Ok(place)
+    }
+
+    /// The thread of that id, made where it is new; `None` at the limit of threads.
+    pub(super) fn find_or_open_thread(
+        &mut self,
+        thread_id: &str,
+        now: Instant,
+    ) -> Option<ThreadKey> {
+        if let Some(&key) = self.thread_by_id.get(thread_id) {
+            return Some(key);
+        }
+        if self.threads.len() >= self.limits.threads {
+            return None;
+        }
+        self.epochs += 1;
+        let epoch: Arc<str> = format!("{:016x}-{:x}", self.epoch_seed, self.epochs).into();
+        let thread_id: Arc<str> = thread_id.into();
+        let key = self
+            .threads
+            .insert(Thread::new(thread_id.clone(), epoch, now));
+        self.thread_by_id.insert(thread_id, key);
+        Some(key)
+    }
+
+    /// Lists a thread so that its readers are flushed at the end of the turn.
+    pub(super) fn mark_thread(&mut self, key: ThreadKey) {
+        if let Some(thread) = self.threads.get_mut(key)
+            && !thread.dirty
+            && !thread.readers.is_empty()
+        {
+            thread.dirty = true;
+            self.dirty_threads.push(key);
+        }
+    }
+
+    /// Lets events go until the thread and the whole are within their limits.
+    fn make_room(&mut self, key: ThreadKey) {
+        let limits = self.limits;
+        loop {
+            let window = &self.threads[key].window;
+            let over = window.len() > limits.window_events
+                || (window.len() > 1 && window.kept_bytes() > limits.window_thread_bytes);
+            if !over {
+                break;
+            }
+            self.let_go(key);
+        }
+        while self.window_bytes > limits.window_total_bytes && self.let_oldest_go() {}
+    }
+
+    /// Lets the oldest event of one thread go; one that no reader got has expired.
+    pub(super) fn let_go(&mut self, key: ThreadKey) {
+        let Some(thread) = self.threads.get_mut(key) else {
+            return;
+        };
+        let before = thread.window.kept_bytes();
+        let Some(entry) = thread.window.pop_oldest() else {
+            return;
+        };
+        self.window_bytes -= before - thread.window.kept_bytes();
+        let synthetic = thread.synthetic;
+        if entry.stage == super::window::Stage::Pending {
+            self.ledger
+                .take(&mut self.runs, entry.run, synthetic, Step::Expire);
+        }
+    }
+
+    /// One run's ledger.
+    pub(crate) fn run_report(&self, run_id: &str) -> Option<RunReport> {
+        self.runs.report(run_id)
+    }
+
+    /// The counters, as they stand now.
+    pub(crate) fn report(&self, now: Now) -> HubReport {
+        let oldest_pending = self
+            .threads
+            .values()
+            .filter(|thread| !thread.synthetic)
+            .filter_map(|thread| thread.window.oldest_pending())
+            .min();
+        HubReport {
+            stages: self.ledger.users.clone(),
+            rejected: self.rejected,
+            duplicates: self.duplicates,
+            synthetic: self.ledger.synthetic.clone(),
+            connections_open: self.users_open,
+            connections_opened: self.users_opened,
+            connections_closed: self.users_closed,
+            closes_by_reason: self.closes_by_reason.clone(),
+            runs_open: self.runs.open(),
+            runs_held: self.runs.len() as u64,
+            threads_held: self.threads.len() as u64,
+            window_bytes: self.window_bytes as u64,
+            oldest_pending_age: oldest_pending.map(|accepted| now.since(accepted)),
+            watchers_open: 0,
+            watchers_dropped: 0,
+        }
+    }
+}

@@ -1,0 +1,502 @@
+//! Stories of the hub's pure half, told with explicit time.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+use service_kit::clock::Now;
+
+use super::event::{
+    CloseReason, Encoding, Event, EventType, Outcome, Position, Subprotocol, SubscribeError,
+    Transport,
+};
+use super::limits::HubLimits;
+use super::reader::{Batch, ConnectionId};
+use super::state::Hub;
+use super::testing::{event, moment};
+
+const ENCODING: Encoding = Encoding {
+    subprotocol: Subprotocol::Json,
+    transport: Transport::WebSocket,
+};
+
+/// A hub whose readers' sockets take what the test lets them take.
+struct World {
+    hub: Hub,
+    now: Now,
+}
+
+impl World {
+    fn new(limits: HubLimits) -> Self {
+        Self {
+            hub: Hub::new(limits, 1),
+            now: moment(0),
+        }
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now = self.now.later(time);
+        self.hub.tick(self.now);
+    }
+
+    fn publish(&mut self, thread: &str, run: &str, ids: &[&str]) -> Vec<Outcome> {
+        let events = ids.iter().map(|id| event(thread, run, id)).collect();
+        self.hub.publish(events, 0, self.now)
+    }
+
+    fn join(&mut self, thread: &str, position: Option<&Position>) -> ConnectionId {
+        let now = self.now.monotonic;
+        self.hub
+            .subscribe(thread, position, ENCODING, false, now)
+            .unwrap()
+    }
+
+    /// Everything that a reader with an open socket gets now, as text.
+    fn read(&mut self, id: ConnectionId) -> String {
+        let (mut batch, mut bytes) = (Batch::default(), Vec::new());
+        loop {
+            self.hub.gather(id, &mut batch, self.now.monotonic);
+            if batch.chunks.is_empty() {
+                return String::from_utf8_lossy(&bytes).into_owned();
+            }
+            bytes.extend_from_slice(&batch.chunks.concat());
+            let taken = batch.bytes();
+            if self.hub.wrote(id, &batch, taken, self.now.monotonic) {
+                self.hub.remove_reader(id, self.now.monotonic);
+                return String::from_utf8_lossy(&bytes).into_owned();
+            }
+        }
+    }
+
+    /// The socket of a reader is full.
+    fn stall(&mut self, id: ConnectionId) {
+        let mut batch = Batch::default();
+        self.hub.gather(id, &mut batch, self.now.monotonic);
+        self.hub.wrote(id, &batch, 0, self.now.monotonic);
+    }
+
+    fn balanced(&self) {
+        self.hub.inspect().unwrap();
+        let report = self.hub.report(self.now);
+        assert!(report.stages.balanced(), "{:?}", report.stages);
+    }
+}
+
+fn sequences(outcomes: &[Outcome]) -> Vec<u64> {
+    outcomes
+        .iter()
+        .map(|outcome| match outcome {
+            Outcome::Accepted(place) | Outcome::Duplicate(place) => place.sequence,
+            Outcome::Rejected(_) => 0,
+        })
+        .collect()
+}
+
+#[test]
+fn each_thread_counts_for_itself_from_one() {
+    let mut world = World::new(HubLimits::default());
+    assert_eq!(sequences(&world.publish("a", "r1", &["1", "2"])), [1, 2]);
+    assert_eq!(sequences(&world.publish("b", "r2", &["3"])), [1]);
+    assert_eq!(sequences(&world.publish("a", "r1", &["4"])), [3]);
+    world.balanced();
+}
+
+#[test]
+fn a_repeat_gets_the_first_place_and_is_not_counted() {
+    let mut world = World::new(HubLimits::default());
+    world.publish("t", "r", &["1", "2"]);
+    let outcomes = world.publish("t", "r", &["1"]);
+    assert!(matches!(&outcomes[0], Outcome::Duplicate(place) if place.sequence == 1));
+    let report = world.hub.report(world.now);
+    assert_eq!((report.stages.accepted, report.duplicates), (2, 1));
+}
+
+#[test]
+fn a_run_stays_in_its_thread() {
+    let mut world = World::new(HubLimits::default());
+    world.publish("a", "r", &["1"]);
+    let outcomes = world.publish("b", "r", &["2"]);
+    assert!(matches!(&outcomes[0], Outcome::Rejected(why) if why.starts_with("run_id")));
+    assert_eq!(world.hub.report(world.now).rejected, 1);
+}
+
+#[test]
+fn a_reader_gets_a_welcome_and_then_every_event_once() {
+    let mut world = World::new(HubLimits::default());
+    let reader = world.join("t", None);
+    world.publish("t", "r", &["e-one", "e-two"]);
+    let text = world.read(reader);
+    let at = |part: &str| {
+        text.find(part)
+            .unwrap_or_else(|| panic!("no {part} in {text}"))
+    };
+    assert!(at("\"welcome\"") < at("e-one") && at("e-one") < at("e-two"));
+    assert_eq!(world.read(reader), "");
+    let stages = world.hub.report(world.now).stages;
+    assert_eq!((stages.delivered, stages.pending), (2, 0));
+}
+
+#[test]
+fn a_reader_that_comes_later_takes_the_pending_events() {
+    let mut world = World::new(HubLimits::default());
+    world.publish("t", "r", &["early"]);
+    assert_eq!(world.hub.report(world.now).stages.pending, 1);
+    let reader = world.join("t", None);
+    assert!(world.read(reader).contains("early"));
+    assert_eq!(world.hub.report(world.now).stages.delivered, 1);
+    world.balanced();
+}
+
+#[test]
+fn a_reader_that_comes_back_gets_exactly_the_rest() {
+    let mut world = World::new(HubLimits::default());
+    let outcomes = world.publish("t", "r", &["e-one", "e-two", "e-three"]);
+    let Outcome::Accepted(place) = &outcomes[0] else {
+        panic!("{outcomes:?}")
+    };
+    let position = Position {
+        epoch: place.epoch.to_string(),
+        after: 1,
+    };
+    let reader = world.join("t", Some(&position));
+    let text = world.read(reader);
+    assert!(text.contains("\"recovered\":true"), "{text}");
+    assert!(!text.contains("e-one") && text.contains("e-two") && text.contains("e-three"));
+}
+
+#[test]
+fn an_event_that_no_reader_came_for_expires() {
+    let mut world = World::new(HubLimits::default());
+    world.publish("t", "r", &["lonely"]);
+    world.pass(HubLimits::default().window_age);
+    let stages = world.hub.report(world.now).stages;
+    assert_eq!((stages.pending, stages.expired), (0, 1));
+    assert_eq!(world.hub.run_report("r").unwrap().stages.expired, 1);
+    world.balanced();
+}
+
+#[test]
+fn the_window_holds_its_limits_and_the_reader_is_told() {
+    let limits = HubLimits {
+        window_events: 2,
+        ..HubLimits::default()
+    };
+    let mut world = World::new(limits);
+    world.publish("t", "r", &["1", "2", "3"]);
+    assert_eq!(world.hub.report(world.now).stages.expired, 1);
+    let reader = world.join("t", None);
+    assert!(world.read(reader).contains("\"recovered\":false"));
+}
+
+#[test]
+fn the_total_window_lets_the_oldest_of_all_go() {
+    let limits = HubLimits {
+        window_total_bytes: 2_000,
+        ..HubLimits::default()
+    };
+    let mut world = World::new(limits);
+    for n in 0..10_u64 {
+        world.now = world.now.later(Duration::from_millis(1));
+        let (thread, run, id) = (format!("t{n}"), format!("r{n}"), format!("e{n}"));
+        world.publish(&thread, &run, &[&id]);
+    }
+    let report = world.hub.report(world.now);
+    assert!(report.window_bytes <= 2_000);
+    assert!(report.stages.expired > 0);
+    assert_eq!(
+        world.hub.run_report("r9").unwrap().stages.pending,
+        1,
+        "the newest stays"
+    );
+    assert_eq!(
+        world.hub.run_report("r0").unwrap().stages.expired,
+        1,
+        "the oldest went"
+    );
+    world.balanced();
+}
+
+#[test]
+fn acknowledgements_are_counted_once_and_within_the_delivered() {
+    let mut world = World::new(HubLimits::default());
+    let (one, two) = (world.join("t", None), world.join("t", None));
+    world.publish("t", "r", &["1", "2", "3"]);
+    world.read(one);
+    world.read(two);
+    world.hub.acknowledge(one, 2, world.now.monotonic);
+    world.hub.acknowledge(two, 3, world.now.monotonic);
+    world.hub.acknowledge(one, 3, world.now.monotonic);
+    assert_eq!(world.hub.report(world.now).stages.acknowledged, 3);
+    assert_eq!(world.hub.run_report("r").unwrap().stages.acknowledged, 3);
+}
+
+#[test]
+fn an_acknowledgement_of_the_future_ends_the_connection() {
+    let mut world = World::new(HubLimits::default());
+    let reader = world.join("t", None);
+    world.read(reader);
+    world.hub.acknowledge(reader, 9, world.now.monotonic);
+    assert!(world.read(reader).contains("protocol_error"));
+}
+
+#[test]
+fn a_stalled_reader_is_told_and_nobody_else_waits() {
+    let limits = HubLimits {
+        reader_lag_events: 2,
+        ..HubLimits::default()
+    };
+    let mut world = World::new(limits);
+    let (stalled, flowing) = (world.join("t", None), world.join("t", None));
+    world.stall(stalled);
+    world.publish("t", "r", &["1", "2", "3"]);
+    let mut ready = Vec::new();
+    world.hub.take_dirty(&mut ready, world.now.monotonic);
+    assert_eq!(ready, [flowing]);
+    assert!(world.read(flowing).contains("\"seq\":3"));
+    world.hub.writable(stalled, world.now.monotonic);
+    let text = world.read(stalled);
+    assert!(text.contains("\"code\":4008"), "{text}");
+    let closes = world.hub.report(world.now).closes_by_reason;
+    assert_eq!(closes.get("too_slow"), Some(&1));
+}
+
+#[test]
+fn a_reader_that_takes_no_goodbye_is_cut() {
+    let limits = HubLimits {
+        reader_lag_events: 0,
+        ..HubLimits::default()
+    };
+    let mut world = World::new(limits);
+    let reader = world.join("t", None);
+    world.stall(reader);
+    world.publish("t", "r", &["1"]);
+    world.hub.take_dirty(&mut Vec::new(), world.now.monotonic);
+    world.pass(limits.goodbye);
+    assert_eq!(world.hub.take_overdue(), [reader]);
+}
+
+#[test]
+fn a_quiet_reader_is_sent_heartbeats_and_a_dead_one_is_closed() {
+    let mut world = World::new(HubLimits::default());
+    let limits = HubLimits::default();
+    let reader = world.join("t", None);
+    world.read(reader);
+    world.pass(limits.heartbeat);
+    world.pass(limits.heartbeat);
+    assert!(world.read(reader).contains("\"heartbeat\""));
+    world.hub.alive(reader, world.now.monotonic);
+    world.pass(limits.heartbeat);
+    assert!(world.read(reader).contains("\"heartbeat\""));
+    world.pass(limits.reader_silence);
+    assert!(world.read(reader).contains("\"silent\""));
+}
+
+#[test]
+fn a_busy_reader_is_pinged_too() {
+    let mut world = World::new(HubLimits::default());
+    let limits = HubLimits::default();
+    let reader = world.join("t", None);
+    let mut pinged = false;
+    for n in 0..40_u64 {
+        world.pass(limits.heartbeat / 10);
+        world.publish("t", "r", &[&format!("e{n}")]);
+        // A ping's two bytes, 0x89 and 0x00, as lossy text; no header or payload looks like it.
+        pinged |= world.read(reader).contains("\u{fffd}\u{0}");
+    }
+    assert!(pinged, "no ping in four intervals");
+}
+
+#[test]
+fn a_drain_delivers_what_is_there_and_says_goodbye() {
+    let mut world = World::new(HubLimits::default());
+    let reader = world.join("t", None);
+    world.publish("t", "r", &["last-words"]);
+    world.hub.drain(world.now);
+    let text = world.read(reader);
+    let at = |part: &str| {
+        text.find(part)
+            .unwrap_or_else(|| panic!("no {part} in {text}"))
+    };
+    assert!(at("last-words") < at("\"code\":4009"));
+    let refused = world
+        .hub
+        .subscribe("t", None, ENCODING, false, world.now.monotonic);
+    assert_eq!(refused, Err(SubscribeError::Draining));
+}
+
+#[test]
+fn events_that_nobody_came_for_are_counted_at_the_end() {
+    let mut world = World::new(HubLimits::default());
+    world.publish("t", "r", &["1", "2"]);
+    world.hub.drain(world.now);
+    assert_eq!(world.hub.drop_pending(), 2);
+    let stages = world.hub.report(world.now).stages;
+    assert_eq!(stages.dropped.get("shutdown"), Some(&2));
+    assert!(stages.balanced());
+}
+
+#[test]
+fn readers_are_limited() {
+    let limits = HubLimits {
+        connections: 1,
+        ..HubLimits::default()
+    };
+    let mut world = World::new(limits);
+    world.join("t", None);
+    let refused = world
+        .hub
+        .subscribe("t", None, ENCODING, false, world.now.monotonic);
+    assert_eq!(
+        refused,
+        Err(SubscribeError::TooManyConnections { limit: 1 })
+    );
+    assert!(
+        world
+            .hub
+            .subscribe("t", None, ENCODING, true, world.now.monotonic)
+            .is_ok()
+    );
+}
+
+#[test]
+fn finished_runs_make_room_and_open_ones_do_not() {
+    let limits = HubLimits {
+        runs: 1,
+        ..HubLimits::default()
+    };
+    let mut world = World::new(limits);
+    world.publish("t", "r1", &["1"]);
+    assert!(matches!(
+        &world.publish("t", "r2", &["2"])[0],
+        Outcome::Rejected(_)
+    ));
+    let end = Event {
+        event_type: EventType::AgentCompleted,
+        ..event("t", "r1", "3")
+    };
+    world.hub.publish(vec![end], 0, world.now);
+    assert!(matches!(
+        &world.publish("t", "r2", &["4"])[0],
+        Outcome::Accepted(_)
+    ));
+    assert!(world.hub.run_report("r1").is_none());
+    world.balanced();
+}
+
+#[test]
+fn idle_threads_and_runs_are_forgotten() {
+    let mut world = World::new(HubLimits::default());
+    let limits = HubLimits::default();
+    world.publish("t", "r", &["1"]);
+    world.pass(limits.window_age);
+    world.pass(limits.thread_idle);
+    world.pass(limits.run_idle);
+    let report = world.hub.report(world.now);
+    assert_eq!(
+        (report.threads_held, report.runs_held, report.runs_open),
+        (0, 0, 0)
+    );
+    assert_eq!(report.window_bytes, 0);
+    world.balanced();
+}
+
+#[test]
+fn a_rebuild_keeps_everything() {
+    let mut world = World::new(HubLimits::default());
+    let reader = world.join("t", None);
+    world.publish("t", "r", &["kept"]);
+    world.hub.rebuild(world.now);
+    world.balanced();
+    assert!(world.read(reader).contains("kept"));
+}
+
+#[test]
+fn a_close_counts_its_reason_once() {
+    let mut world = World::new(HubLimits::default());
+    let reader = world.join("t", None);
+    world
+        .hub
+        .close(reader, CloseReason::MessageTooBig, world.now.monotonic);
+    world
+        .hub
+        .close(reader, CloseReason::TooSlow, world.now.monotonic);
+    let closes = world.hub.report(world.now).closes_by_reason;
+    assert_eq!(
+        closes.into_iter().collect::<Vec<_>>(),
+        [("message_too_big", 1)]
+    );
+}
+
+#[derive(Clone, Debug)]
+enum Act {
+    Publish(u8, u8),
+    Join(u8),
+    Read(u8),
+    Stall(u8),
+    Leave(u8),
+    Acknowledge(u8, u8),
+    Pass(u16),
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    prop_oneof![
+        4 => (0_u8..3, 0_u8..4).prop_map(|(thread, run)| Act::Publish(thread, run)),
+        2 => (0_u8..3).prop_map(Act::Join),
+        3 => any::<u8>().prop_map(Act::Read),
+        1 => any::<u8>().prop_map(Act::Stall),
+        1 => any::<u8>().prop_map(Act::Leave),
+        1 => (any::<u8>(), any::<u8>()).prop_map(|(id, back)| Act::Acknowledge(id, back)),
+        1 => (0_u16..400).prop_map(Act::Pass),
+    ]
+}
+
+proptest! {
+    /// Whatever happens in whatever order: every ledger balances and every index agrees.
+    #[test]
+    fn the_conservation_law_holds_through_everything(acts in prop::collection::vec(act(), 0..150)) {
+        let limits = HubLimits {
+            window_events: 5,
+            window_total_bytes: 4_000,
+            runs: 6,
+            threads: 3,
+            reader_lag_events: 3,
+            window_age: Duration::from_secs(120),
+            thread_idle: Duration::from_secs(200),
+            run_idle: Duration::from_secs(300),
+            ..HubLimits::default()
+        };
+        let mut world = World::new(limits);
+        let mut ids = Vec::new();
+        let pick = |ids: &[ConnectionId], n: u8| ids.get(usize::from(n) % ids.len().max(1)).copied();
+        for (n, act) in acts.into_iter().enumerate() {
+            match act {
+                Act::Publish(thread, run) => {
+                    let (thread, run) = (format!("t{thread}"), format!("r{thread}{run}"));
+                    world.publish(&thread, &run, &[&format!("e{n}")]);
+                }
+                Act::Join(thread) => {
+                    let thread = format!("t{thread}");
+                    let now = world.now.monotonic;
+                    ids.extend(world.hub.subscribe(&thread, None, ENCODING, false, now));
+                }
+                Act::Read(n) => if let Some(id) = pick(&ids, n) { world.read(id); },
+                Act::Stall(n) => if let Some(id) = pick(&ids, n) { world.stall(id); },
+                Act::Leave(n) => if let Some(id) = pick(&ids, n) {
+                    world.hub.remove_reader(id, world.now.monotonic);
+                },
+                Act::Acknowledge(n, through) => if let Some(id) = pick(&ids, n) {
+                    world.hub.acknowledge(id, u64::from(through % 16), world.now.monotonic);
+                },
+                Act::Pass(seconds) => world.pass(Duration::from_secs(seconds.into())),
+            }
+            world.hub.take_dirty(&mut Vec::new(), world.now.monotonic);
+            for id in world.hub.take_overdue() {
+                world.hub.remove_reader(id, world.now.monotonic);
+            }
+            let inspected = world.hub.inspect();
+            prop_assert!(inspected.is_ok(), "{inspected:?}");
+        }
+        world.hub.drop_pending();
+        let stages = world.hub.report(world.now).stages;
+        prop_assert!(stages.balanced() && stages.pending == 0, "{stages:?}");
+    }
+}

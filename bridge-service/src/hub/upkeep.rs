@@ -1,0 +1,273 @@
+//! What time does to the hub: events leave the window, idle threads and runs are forgotten, and
+//! the state is checked against itself.
+
+use std::cmp::Reverse;
+use std::time::Instant;
+
+use service_kit::clock::Now;
+
+use super::event::CloseReason;
+use super::ledger::Step;
+use super::state::Hub;
+use super::thread::ThreadKey;
+
+/// Why events that were never delivered end with the process.
+pub(crate) const DROPPED_AT_SHUTDOWN: &str = "shutdown";
+/// Kept events that one inspection counts anew; the rest has its turn when threads come and go.
+const MAX_INSPECTED_EVENTS: usize = 100_000;
+
+impl Hub {
+    /// Does all that is due.
+    pub(crate) fn tick(&mut self, now: Now) {
+        self.look_at_threads(now.monotonic);
+        self.look_at_readers(now.monotonic);
+        self.runs.forget_idle(now.monotonic, self.limits.run_idle);
+    }
+
+    /// When the next thing is due.
+    pub(crate) fn next_due(&self) -> Option<Instant> {
+        let thread = self.thread_due.peek().map(|Reverse((due, _))| *due);
+        let reader = self.reader_due.peek().map(|Reverse((due, _))| *due);
+        [thread, reader, self.runs.next_look()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Lists a thread to be looked at when its oldest event ages out or it has been idle.
+    pub(super) fn schedule_thread(&mut self, key: ThreadKey) {
+        let limits = self.limits;
+        let Some(thread) = self.threads.get_mut(key) else {
+            return;
+        };
+        let due = match thread.window.oldest() {
+            Some(entry) => entry.accepted_at + limits.window_age,
+            None if thread.readers.is_empty() => thread.last_used + limits.thread_idle,
+            None => return,
+        };
+        if thread.due.is_none_or(|listed| due < listed) {
+            thread.due = Some(due);
+            self.thread_due.push(Reverse((due, key)));
+        }
+    }
+
+    /// The next thread that is listed for up to a moment; items that were overtaken are left out.
+    fn pop_due_thread(&mut self, until: Option<Instant>) -> Option<ThreadKey> {
+        while let Some(&Reverse((due, key))) = self.thread_due.peek() {
+            if until.is_some_and(|until| due > until) {
+                return None;
+            }
+            self.thread_due.pop();
+            if let Some(thread) = self.threads.get_mut(key)
+                && thread.due == Some(due)
+            {
+                thread.due = None;
+                return Some(key);
+            }
+        }
+        None
+    }
+
+    fn look_at_threads(&mut self, now: Instant) {
+        while let Some(key) = self.pop_due_thread(Some(now)) {
+            self.look_at_thread(key, now);
+        }
+    }
+
+    fn look_at_thread(&mut self, key: ThreadKey, now: Instant) {
+        let limits = self.limits;
+        while let Some(entry) = self.threads[key].window.oldest() {
+            if entry.accepted_at + limits.window_age > now {
+                break;
+            }
+            self.let_go(key);
+        }
+        let thread = &self.threads[key];
+        let idle = thread.window.len() == 0 && thread.readers.is_empty();
+        if idle && thread.last_used + limits.thread_idle <= now {
+            let thread_id = thread.thread_id.clone();
+            self.threads.remove(key);
+            self.thread_by_id.remove(&thread_id);
+        } else {
+            self.schedule_thread(key);
+        }
+    }
+
+    /// Lets the oldest event of all go. False: none is kept.
+    pub(super) fn let_oldest_go(&mut self) -> bool {
+        let mut idle = Vec::new();
+        let mut found = false;
+        while !found && let Some(key) = self.pop_due_thread(None) {
+            if self.threads[key].window.len() == 0 {
+                idle.push(key);
+                continue;
+            }
+            // A thread may be listed for an event that is gone; then the next one has its turn.
+            let oldest = self.threads[key]
+                .window
+                .oldest()
+                .map(|entry| entry.accepted_at);
+            let next = self.thread_due.peek().map(|Reverse((due, _))| *due);
+            found = match (oldest, next) {
+                (Some(oldest), Some(next)) => oldest + self.limits.window_age <= next,
+                _ => true,
+            };
+            if found {
+                self.let_go(key);
+            }
+            self.schedule_thread(key);
+        }
+        for key in idle {
+            self.schedule_thread(key);
+        }
+        found
+    }
+
+    /// Refuses new work, and tells every reader goodbye once it has its events.
+    pub(crate) fn drain(&mut self, now: Now) {
+        self.draining = true;
+        for id in self.readers.keys().collect::<Vec<_>>() {
+            self.close(id, CloseReason::Draining, now.monotonic);
+        }
+    }
+
+    /// The process ends: what no reader got is dropped, and counted.
+    pub(crate) fn drop_pending(&mut self) -> u64 {
+        let before = self
+            .ledger
+            .users
+            .dropped
+            .get(DROPPED_AT_SHUTDOWN)
+            .copied()
+            .unwrap_or(0);
+        for thread in self.threads.values_mut() {
+            while let Some(entry) = thread.window.pop_oldest() {
+                if entry.stage == super::window::Stage::Pending {
+                    let step = Step::Drop(DROPPED_AT_SHUTDOWN);
+                    self.ledger
+                        .take(&mut self.runs, entry.run, thread.synthetic, step);
+                }
+            }
+        }
+        self.window_bytes = 0;
+        self.ledger
+            .users
+            .dropped
+            .get(DROPPED_AT_SHUTDOWN)
+            .copied()
+            .unwrap_or(0)
+            - before
+    }
+
+    /// Checks the indexes and the ledgers against each other.
+    ///
+    /// # Errors
+    /// The first thing that does not agree.
+    pub(crate) fn inspect(&self) -> Result<String, String> {
+        if self.thread_by_id.len() != self.threads.len() {
+            let (ids, threads) = (self.thread_by_id.len(), self.threads.len());
+            return Err(format!(
+                "{ids} thread ids for {threads} threads; allowed is one each"
+            ));
+        }
+        let (mut listed, mut pending, mut bytes, mut counted) = (0, 0, 0, 0);
+        for (key, thread) in &self.threads {
+            if self.thread_by_id.get(&thread.thread_id) != Some(&key) {
+                return Err(format!(
+                    "thread {:?} is not found by its id",
+                    thread.thread_id
+                ));
+            }
+            for id in &thread.readers {
+                if self
+                    .readers
+                    .get(*id)
+                    .is_none_or(|reader| reader.thread != key)
+                {
+                    return Err(format!("thread {:?} lists a stranger", thread.thread_id));
+                }
+            }
+            listed += thread.readers.len();
+            pending += thread.window.pending();
+            bytes += thread.window.kept_bytes();
+            if counted < MAX_INSPECTED_EVENTS {
+                counted += thread.window.len();
+                let (kept, real) = (thread.window.pending(), thread.window.count_pending());
+                if kept != real {
+                    return Err(format!(
+                        "thread {:?} counts {kept} pending events and keeps {real}",
+                        thread.thread_id
+                    ));
+                }
+            }
+        }
+        self.inspect_totals(listed, pending, bytes)
+    }
+
+    fn inspect_totals(&self, listed: usize, pending: u64, bytes: usize) -> Result<String, String> {
+        let readers = self.readers.len();
+        if listed != readers {
+            return Err(format!("threads list {listed} readers of {readers}"));
+        }
+        let claimed = self.ledger.users.pending + self.ledger.synthetic.pending;
+        if claimed != pending {
+            return Err(format!(
+                "the ledger has {claimed} pending events, the windows {pending}"
+            ));
+        }
+        if bytes != self.window_bytes {
+            return Err(format!(
+                "{} window bytes are counted, {bytes} kept",
+                self.window_bytes
+            ));
+        }
+        if !self.ledger.users.balanced() || !self.ledger.synthetic.balanced() {
+            return Err("the ledger's total does not balance".to_owned());
+        }
+        if let Some(run) = self.runs.first_unbalanced() {
+            return Err(format!("the ledger of run {run:?} does not balance"));
+        }
+        Ok(format!(
+            "{} threads and {readers} readers agree",
+            self.threads.len()
+        ))
+    }
+
+    /// Rebuilds the indexes from the threads and readers themselves, and has every reader flushed
+    /// and every thread looked at.
+    pub(crate) fn rebuild(&mut self, now: Now) {
+        self.thread_by_id = self
+            .threads
+            .iter()
+            .map(|(key, thread)| (thread.thread_id.clone(), key))
+            .collect();
+        self.thread_due.clear();
+        self.reader_due.clear();
+        self.dirty_threads.clear();
+        self.dirty_readers.clear();
+        for thread in self.threads.values_mut() {
+            thread.readers.clear();
+            thread.dirty = false;
+            thread.due = None;
+        }
+        let ids: Vec<_> = self.readers.keys().collect();
+        for id in ids {
+            let reader = &mut self.readers[id];
+            reader.dirty = false;
+            reader.set_blocked(false, now.monotonic);
+            if let Some(thread) = self.threads.get_mut(reader.thread) {
+                thread.readers.push(id);
+            }
+            self.reader_due.push(Reverse((now.monotonic, id)));
+            self.mark_reader(id);
+        }
+        self.window_bytes = self
+            .threads
+            .values()
+            .map(|thread| thread.window.kept_bytes())
+            .sum();
+        for key in self.threads.keys().collect::<Vec<_>>() {
+            self.schedule_thread(key);
+        }
+    }
+}

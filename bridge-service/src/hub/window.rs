@@ -1,0 +1,329 @@
+//! The replay window: the newest events of one thread, by sequence.
+
+use std::collections::VecDeque;
+use std::time::{Instant, SystemTime};
+
+use bytes::Bytes;
+
+use super::event::{Encoding, Event};
+use super::runs::RunKey;
+
+/// What one kept event costs beside its texts and data, in bytes: the entry itself and its parts'
+/// allocations, rounded up.
+const ENTRY_OVERHEAD_BYTES: usize = 320;
+
+/// Where an event in the window stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Written to no reader yet.
+    Pending,
+    /// Written to at least one reader.
+    Delivered,
+    /// Delivered, and a reader said that it arrived.
+    Acknowledged,
+}
+
+/// One kept event.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) event: Event,
+    pub(crate) run: RunKey,
+    pub(crate) accepted_at: Instant,
+    /// What readers see as the event's time.
+    pub(crate) shown_time: SystemTime,
+    pub(crate) stage: Stage,
+    /// Bytes of all events of the thread before this one, kept or gone: the difference of two
+    /// entries' is the lag between them.
+    bytes_before: u64,
+    size: usize,
+    frames: Vec<(Encoding, Bytes)>,
+}
+
+impl Entry {
+    /// The event as a reader's frame, encoded at the first call for each encoding.
+    pub(crate) fn frame(
+        &mut self,
+        encoding: Encoding,
+        encode: impl FnOnce(&Self) -> Bytes,
+    ) -> Bytes {
+        if let Some((_, frame)) = self.frames.iter().find(|(kept, _)| *kept == encoding) {
+            return frame.clone();
+        }
+        let frame = encode(self);
+        self.frames.push((encoding, frame.clone()));
+        frame
+    }
+
+    /// What the entry keeps in memory, in bytes, encoded frames included.
+    fn kept_bytes(&self) -> usize {
+        self.size
+            + self
+                .frames
+                .iter()
+                .map(|(_, frame)| frame.len())
+                .sum::<usize>()
+    }
+}
+
+/// The newest events of one thread. Sequences are gapless and start at 1.
+#[derive(Debug)]
+pub(crate) struct Window {
+    entries: VecDeque<Entry>,
+    /// Sequence of the oldest kept event; where none is kept, of the next one.
+    first: u64,
+    bytes_ever: u64,
+    kept_bytes: usize,
+    pending: u64,
+}
+
+impl Default for Window {
+    fn default() -> Self {
+        Self {
+            entries: VecDeque::new(),
+            first: 1,
+            bytes_ever: 0,
+            kept_bytes: 0,
+            pending: 0,
+        }
+    }
+}
+
+impl Window {
+    /// Keeps an event and gives it the next sequence.
+    pub(crate) fn push(
+        &mut self,
+        event: Event,
+        run: RunKey,
+        accepted_at: Instant,
+        accepted_wall: SystemTime,
+    ) -> u64 {
+        let size = ENTRY_OVERHEAD_BYTES + event_bytes(&event);
+        let shown_time = event.create_time.unwrap_or(accepted_wall);
+        let entry = Entry {
+            event,
+            run,
+            accepted_at,
+            shown_time,
+            stage: Stage::Pending,
+            bytes_before: self.bytes_ever,
+            size,
+            frames: Vec::new(),
+        };
+        self.bytes_ever += size as u64;
+        self.kept_bytes += size;
+        self.pending += 1;
+        self.entries.push_back(entry);
+        self.last()
+    }
+
+    /// Lets go of the oldest event.
+    pub(crate) fn pop_oldest(&mut self) -> Option<Entry> {
+        let entry = self.entries.pop_front()?;
+        self.first += 1;
+        self.kept_bytes -= entry.kept_bytes();
+        self.pending -= u64::from(entry.stage == Stage::Pending);
+        Some(entry)
+    }
+
+    /// The oldest kept event.
+    pub(crate) fn oldest(&self) -> Option<&Entry> {
+        self.entries.front()
+    }
+
+    /// Sequence of the oldest kept event; where none is kept, of the next one to come.
+    pub(crate) const fn first(&self) -> u64 {
+        self.first
+    }
+
+    /// Sequence of the newest event ever; 0 before the first.
+    pub(crate) fn last(&self) -> u64 {
+        self.first + self.entries.len() as u64 - 1
+    }
+
+    /// How many events are kept.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// What is kept in memory, in bytes, encoded frames included.
+    pub(crate) const fn kept_bytes(&self) -> usize {
+        self.kept_bytes
+    }
+
+    /// Kept events that were written to no reader yet.
+    pub(crate) const fn pending(&self) -> u64 {
+        self.pending
+    }
+
+    /// Bytes of the events after a sequence; those already gone count.
+    pub(crate) fn bytes_after(&self, sequence: u64) -> u64 {
+        match self.index(sequence + 1) {
+            Some(index) => self.bytes_ever - self.entries[index].bytes_before,
+            None if sequence >= self.last() => 0,
+            None => self.bytes_ever,
+        }
+    }
+
+    /// The event as a reader's frame; `None` where it is not kept.
+    pub(crate) fn frame(
+        &mut self,
+        sequence: u64,
+        encoding: Encoding,
+        encode: impl FnOnce(&Entry) -> Bytes,
+    ) -> Option<Bytes> {
+        let index = self.index(sequence)?;
+        let entry = &mut self.entries[index];
+        let before = entry.kept_bytes();
+        let frame = entry.frame(encoding, encode);
+        self.kept_bytes += entry.kept_bytes() - before;
+        Some(frame)
+    }
+
+    /// Moves an event from pending to delivered. `None` where it is not kept or was before.
+    pub(crate) fn deliver(&mut self, sequence: u64) -> Option<RunKey> {
+        let index = self.index(sequence)?;
+        let entry = &mut self.entries[index];
+        if entry.stage != Stage::Pending {
+            return None;
+        }
+        entry.stage = Stage::Delivered;
+        self.pending -= 1;
+        Some(entry.run)
+    }
+
+    /// Marks a delivered event as acknowledged. `None` where it is not kept, not delivered or was
+    /// acknowledged before.
+    pub(crate) fn acknowledge(&mut self, sequence: u64) -> Option<RunKey> {
+        let index = self.index(sequence)?;
+        let entry = &mut self.entries[index];
+        if entry.stage != Stage::Delivered {
+            return None;
+        }
+        entry.stage = Stage::Acknowledged;
+        Some(entry.run)
+    }
+
+    /// When the oldest pending event was accepted.
+    pub(crate) fn oldest_pending(&self) -> Option<Instant> {
+        if self.pending == 0 {
+            return None;
+        }
+        let oldest = self
+            .entries
+            .iter()
+            .find(|entry| entry.stage == Stage::Pending);
+        oldest.map(|entry| entry.accepted_at)
+    }
+
+    /// Counts the pending events anew, for the self-check.
+    pub(crate) fn count_pending(&self) -> u64 {
+        self.entries
+            .iter()
+            .filter(|entry| entry.stage == Stage::Pending)
+            .count() as u64
+    }
+
+    fn index(&self, sequence: u64) -> Option<usize> {
+        let index = usize::try_from(sequence.checked_sub(self.first)?).ok()?;
+        (index < self.entries.len()).then_some(index)
+    }
+}
+
+fn event_bytes(event: &Event) -> usize {
+    event.event_id.len()
+        + event.user_id.len()
+        + event.thread_id.len()
+        + event.run_id.len()
+        + event.agent_name.len()
+        + event.tool_name.len()
+        + event.tool_call_id.len()
+        + event.data.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::hub::event::{Subprotocol, Transport};
+    use crate::hub::testing::{event, moment};
+
+    const ENCODING: Encoding = Encoding {
+        subprotocol: Subprotocol::Json,
+        transport: Transport::WebSocket,
+    };
+
+    fn window_of(count: u64) -> Window {
+        let mut window = Window::default();
+        let now = moment(0);
+        for n in 1..=count {
+            let sequence = window.push(
+                event("t", "r", &format!("e{n}")),
+                RunKey::default(),
+                now.monotonic,
+                now.wall,
+            );
+            assert_eq!(sequence, n);
+        }
+        window
+    }
+
+    #[test]
+    fn an_event_is_encoded_once() {
+        let mut window = window_of(1);
+        let first = window
+            .frame(1, ENCODING, |_| Bytes::from_static(b"once"))
+            .unwrap();
+        let second = window
+            .frame(1, ENCODING, |_| panic!("encoded twice"))
+            .unwrap();
+        assert_eq!(first.as_ptr(), second.as_ptr());
+    }
+
+    #[test]
+    fn an_event_is_delivered_and_acknowledged_once() {
+        let mut window = window_of(1);
+        assert!(
+            window.acknowledge(1).is_none(),
+            "acknowledged before it was delivered"
+        );
+        assert!(window.deliver(1).is_some());
+        assert!(window.deliver(1).is_none());
+        assert!(window.acknowledge(1).is_some());
+        assert!(window.acknowledge(1).is_none());
+        assert_eq!(window.pending(), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn sequences_stay_gapless_and_counts_exact(steps in prop::collection::vec(0_u8..4, 0..200)) {
+            let mut window = Window::default();
+            let now = moment(0);
+            let (mut pushed, mut popped) = (0_u64, 0_u64);
+            for step in steps {
+                match step {
+                    0 | 1 => {
+                        pushed += 1;
+                        let event = event("t", "r", &format!("e{pushed}"));
+                        let sequence =
+                            window.push(event, RunKey::default(), now.monotonic, now.wall);
+                        prop_assert_eq!(sequence, pushed);
+                    }
+                    2 => popped += u64::from(window.pop_oldest().is_some()),
+                    _ => {
+                        let middle = window.first() + (window.len() as u64) / 2;
+                        let _ = window.deliver(middle);
+                        let _ = window.frame(middle, ENCODING, |_| Bytes::from_static(b"frame"));
+                    }
+                }
+                prop_assert_eq!(window.first(), popped + 1);
+                prop_assert_eq!(window.last(), pushed);
+                prop_assert_eq!(window.pending(), window.count_pending());
+                let kept: usize = window.entries.iter().map(Entry::kept_bytes).sum();
+                prop_assert_eq!(window.kept_bytes(), kept);
+                let sizes: u64 = window.entries.iter().map(|entry| entry.size as u64).sum();
+                prop_assert_eq!(window.bytes_after(popped), sizes);
+            }
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! What a rule is: one question to the claims and the evidence of one component.
+
+use std::time::Instant;
+
+use service_kit::clock::Now;
+
+use super::claims::Claims;
+use super::settings::RuleSettings;
+use crate::domain::{EvidenceItem, Severity};
+use crate::evidence::Evidence;
+use crate::evidence::loss::Losses;
+
+/// One class of failure, and how to see it.
+pub(crate) struct Rule {
+    /// Stable: it is public, and names the page in the docs.
+    pub(crate) id: &'static str,
+    pub(crate) severity: Severity,
+    /// What is wrong where it is broken, in a few words.
+    pub(crate) summary: &'static str,
+    pub(crate) part: Part,
+    /// Whether it can say something while nobody answers. The others wait: an outage is one
+    /// cause, and one finding.
+    pub(crate) judges_outage: bool,
+    pub(crate) check: fn(&View<'_>, &RuleSettings, Now) -> Outcome,
+}
+
+/// Which part of an audit a rule's findings belong to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    Claims,
+    Evidence,
+}
+
+/// What the rules are shown of one component.
+#[derive(Clone, Copy)]
+pub(crate) struct View<'a> {
+    pub(crate) claims: &'a Claims,
+    pub(crate) evidence: &'a Evidence,
+    pub(crate) losses: &'a Losses,
+    /// Since when the monitor itself has been awake: what it slept through is nobody's silence.
+    pub(crate) awake_since: Instant,
+}
+
+/// A rule's answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Every subject that breaks it; the others are fine.
+    Decided(Vec<Violation>),
+    /// It cannot tell, and why.
+    Undecided(&'static str),
+}
+
+impl Outcome {
+    /// Nothing breaks the rule.
+    pub(crate) const fn clear() -> Self {
+        Self::Decided(Vec::new())
+    }
+
+    /// The component as a whole breaks it.
+    pub(crate) fn broken(violation: Violation) -> Self {
+        Self::Decided(vec![violation])
+    }
+}
+
+/// A subject that breaks a rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Violation {
+    /// Empty: the component as a whole.
+    pub(crate) subject: String,
+    /// One sentence with the observed and the allowed value.
+    pub(crate) message: String,
+    /// Newest first; at least one.
+    pub(crate) evidence: Vec<EvidenceItem>,
+    /// Whether it needs no second kind of evidence.
+    pub(crate) conclusive: bool,
+}

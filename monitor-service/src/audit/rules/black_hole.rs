@@ -1,0 +1,209 @@
+//! `black_hole`: it accepts everything and delivers nothing.
+
+use service_kit::clock::Now;
+
+use crate::audit::format::{count, span};
+use crate::audit::rule::{Outcome, Part, Rule, View, Violation};
+use crate::audit::settings::RuleSettings;
+use crate::domain::{ClaimedState, EvidenceItem, Severity};
+use crate::evidence::loss::Hole;
+
+pub(crate) const RULE: Rule = Rule {
+    id: "black_hole",
+    severity: Severity::Critical,
+    summary: "events are accepted, and none of them arrives",
+    part: Part::Evidence,
+    judges_outage: false,
+    check,
+};
+
+fn check(view: &View<'_>, settings: &RuleSettings, now: Now) -> Outcome {
+    let state = view.claims.health.as_ref().map(|(health, _)| health.state);
+    if state == Some(ClaimedState::Draining) {
+        return Outcome::Undecided("it said that it was draining");
+    }
+    let Some(hole) = &view.losses.hole else {
+        return Outcome::clear();
+    };
+    // One event with nothing after it may be that event's loss alone: the next one tells.
+    let age = now.since(hole.since);
+    if hole.events < 2 && age < settings.lone_event_grace {
+        return Outcome::Undecided("a single event is missing, and nothing was sent after it");
+    }
+    Outcome::broken(Violation {
+        subject: String::new(),
+        message: format!(
+            "{} accepted on {} in the last {} reached no consumer, although one was reading; {} \
+             are allowed.",
+            count(hole.events, "event"),
+            count(hole.threads, "thread"),
+            span(age),
+            span(settings.delivery_grace),
+        ),
+        evidence: evidence(view, hole, now),
+        // The claim of health and the witnesses are two kinds of evidence.
+        conclusive: hole.events >= 2 && view.claims.claims_health() == Some(true),
+    })
+}
+
+fn evidence(view: &View<'_>, hole: &Hole, now: Now) -> Vec<EvidenceItem> {
+    let health = view.claims.health.as_ref();
+    let claimed = health.map_or_else(
+        || "nothing".to_owned(),
+        |(health, _)| format!("state {:?}, healthy {}", health.state, health.healthy),
+    );
+    let last = hole.last_arrival.map_or_else(
+        || "nothing ever arrived".to_owned(),
+        |at| format!("the last arrival was sent {} ago", span(now.since(at))),
+    );
+    let sent_ago = now.since(hole.since);
+    vec![
+        EvidenceItem {
+            source: format!("consumer:{}", hole.consumer),
+            claimed: claimed.clone(),
+            observed: format!(
+                "none of {} while reading; {last}",
+                count(hole.events, "event")
+            ),
+            at: now.wall - now.since(hole.consumer_alive),
+        },
+        EvidenceItem {
+            source: "producer".into(),
+            claimed,
+            observed: format!(
+                "{} accepted on {}, the first {} ago",
+                count(hole.events, "event"),
+                count(hole.threads, "thread"),
+                span(sent_ago)
+            ),
+            at: now.wall - sent_ago,
+        },
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::audit::testing::Scene;
+    use crate::domain::ClaimedState;
+
+    const ID: &str = "black_hole";
+
+    /// A producer and a consumer, and one event that went through.
+    fn flowing() -> Scene {
+        let mut scene = Scene::healthy();
+        scene.reads("c", &["t"]);
+        scene.passes(Duration::from_secs(3));
+        scene.produced("p", "t", 1..=1);
+        scene.consumed("c", "t", 1..=1);
+        scene.passes(Duration::from_millis(100));
+        scene
+    }
+
+    #[test]
+    fn nothing_that_was_sent_arrives() {
+        let mut scene = flowing();
+        scene.passes(Duration::from_secs(1));
+        scene.produced("p", "t", 2..=4);
+        scene.passes(Duration::from_secs(1));
+        scene.reads("c", &["t"]);
+        scene.assert_quiet(ID);
+        scene.passes(Duration::from_secs(1));
+        scene.reads("c", &["t"]);
+        scene.assert_conclusive(
+            ID,
+            "3 events accepted on 1 thread in the last 2 s reached no",
+        );
+        scene.assert_quiet("event_loss");
+    }
+
+    #[test]
+    fn it_heals_when_something_arrives() {
+        let mut scene = flowing();
+        scene.produced("p", "t", 2..=4);
+        scene.passes(Duration::from_secs(3));
+        scene.reads("c", &["t"]);
+        scene.consumed("c", "t", 2..=4);
+        scene.assert_quiet(ID);
+    }
+
+    #[test]
+    fn nobody_connected_is_quiet() {
+        let mut scene = flowing();
+        scene.reads("c", &[]);
+        scene.produced("p", "t", 2..=40);
+        for _ in 0..10 {
+            scene.passes(Duration::from_secs(1));
+            scene.reads("c", &[]);
+            scene.assert_quiet(ID);
+        }
+    }
+
+    #[test]
+    fn nobody_sending_is_quiet() {
+        let mut scene = flowing();
+        for _ in 0..10 {
+            scene.passes(Duration::from_secs(1));
+            scene.reads("c", &["t"]);
+            scene.assert_quiet(ID);
+        }
+    }
+
+    #[test]
+    fn a_consumer_that_fell_silent_proves_nothing() {
+        let mut scene = flowing();
+        scene.produced("p", "t", 2..=40);
+        scene.passes(Duration::from_secs(20));
+        scene.assert_quiet(ID);
+    }
+
+    #[test]
+    fn a_consumer_that_signed_off_proves_nothing() {
+        let mut scene = flowing();
+        scene.signs_off("c");
+        scene.produced("p", "t", 2..=40);
+        scene.passes(Duration::from_secs(20));
+        scene.assert_quiet(ID);
+    }
+
+    #[test]
+    fn one_silent_thread_while_another_flows_is_a_loss_and_no_hole() {
+        let mut scene = flowing();
+        scene.reads("c", &["t", "u"]);
+        scene.passes(Duration::from_secs(3));
+        scene.produced("p", "t", 2..=3);
+        scene.passes(Duration::from_secs(1));
+        scene.produced("p", "u", 1..=2);
+        scene.consumed_while_reading("c", "u", 1..=2, &["t", "u"]);
+        scene.passes(Duration::from_secs(2));
+        scene.reads("c", &["t", "u"]);
+        scene.assert_quiet(ID);
+        scene.assert_conclusive("event_loss", "2 events (sequences 2-3)");
+    }
+
+    #[test]
+    fn a_single_event_waits_for_the_next_one() {
+        let mut scene = flowing();
+        scene.produced("p", "t", 2..=2);
+        scene.passes(Duration::from_secs(3));
+        scene.reads("c", &["t"]);
+        scene.assert_undecided(ID);
+        scene.passes(Duration::from_secs(3));
+        scene.reads("c", &["t"]);
+        scene.assert_suspected(ID);
+    }
+
+    #[test]
+    fn a_component_that_admits_it_is_not_silent() {
+        let mut scene = flowing();
+        scene.probe_with(|health, _| {
+            health.state = ClaimedState::Degraded;
+            health.healthy = false;
+        });
+        scene.produced("p", "t", 2..=4);
+        scene.passes(Duration::from_secs(3));
+        scene.reads("c", &["t"]);
+        scene.assert_suspected(ID);
+    }
+}

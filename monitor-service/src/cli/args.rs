@@ -1,0 +1,239 @@
+//! The arguments of the client commands.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use crate::edge::monitor::MAX_FINDINGS;
+
+/// Where a monitor serves by default.
+const DEFAULT_MONITOR: &str = "http://127.0.0.1:50061";
+/// The environment variable that names another.
+const MONITOR_ADDRESS: &str = "MONITOR_ADDRESS";
+
+/// A command that talks to a running monitor, or to a component.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Client {
+    /// Audit an endpoint once, without a monitor; nothing is registered
+    ///
+    /// Calls it, watches its health stream for a moment, and asks every rule that needs no witness.
+    /// Exits with 0 where its claims were confirmed or not contradicted, 1 for bad arguments, 2
+    /// where it cannot be connected to, 3 where a call failed or timed out, 4 where it says itself
+    /// that it is not well, 5 where its claims do not hold.
+    Check(Check),
+    /// Watch a component, or change the one of that id
+    Register(Register),
+    /// Stop watching a component and forget its history
+    Remove(ById),
+    /// Show every component and how it stands
+    List(Common),
+    /// Audit a component now; exits as check does
+    Audit(ById),
+    /// Show a component's last audits, newest first
+    History(History),
+    /// Show findings, newest first
+    Findings(Findings),
+    /// Follow findings as they open, change and resolve, until interrupted
+    Watch(Watch),
+    /// Ask the monitor whether it serves; exits with 0 where it does, 4 where it does not
+    Healthcheck(Common),
+}
+
+/// Which monitor, and how to answer.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Common {
+    /// The monitor's gRPC address [env: MONITOR_ADDRESS] [default: http://127.0.0.1:50061]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) monitor: Option<String>,
+    #[command(flatten)]
+    pub(crate) format: Format,
+}
+
+/// How to answer.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct Format {
+    /// How to show the answer; json has the protos' field names
+    #[arg(long, value_enum, default_value_t = Output::Table)]
+    pub(crate) output: Output,
+}
+
+/// The forms of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// For people
+    Table,
+    /// For programs
+    Json,
+}
+
+impl Common {
+    /// The address of the flag, the environment, or the default.
+    pub(crate) fn address(&self) -> String {
+        let variable = std::env::var(MONITOR_ADDRESS).ok();
+        let given = self.monitor.clone().or(variable.filter(|v| !v.is_empty()));
+        given.unwrap_or_else(|| DEFAULT_MONITOR.to_owned())
+    }
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Check {
+    /// Where it serves Monitorable: http://HOST:PORT or https://HOST:PORT
+    pub(crate) endpoint: String,
+    /// How long to watch it, 1s to 5m
+    #[arg(long, default_value = "3s", value_parser = window)]
+    pub(crate) window: Duration,
+    /// How long one call may take, 100ms to 1m
+    #[arg(long, default_value = "2s", value_parser = deadline)]
+    pub(crate) deadline: Duration,
+    #[command(flatten)]
+    pub(crate) access: Access,
+    #[command(flatten)]
+    pub(crate) format: Format,
+}
+
+/// How to reach a component.
+#[derive(Args, Debug)]
+pub(crate) struct Access {
+    /// Metadata to send with every call, such as authorization=TOKEN; may be repeated
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
+    pub(crate) metadata: Vec<(String, String)>,
+    /// Certificates to trust, PEM
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tls_ca: Option<PathBuf>,
+    /// Client certificate chain, PEM
+    #[arg(long, value_name = "FILE", requires = "tls_client_key")]
+    pub(crate) tls_client_certificate: Option<PathBuf>,
+    /// The client certificate's private key, PEM
+    #[arg(long, value_name = "FILE", requires = "tls_client_certificate")]
+    pub(crate) tls_client_key: Option<PathBuf>,
+    /// The name to verify the server's certificate against
+    #[arg(long, value_name = "NAME")]
+    pub(crate) tls_server_name: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Register {
+    /// The id that the component itself claims
+    pub(crate) component_id: String,
+    /// Where it serves Monitorable: http://HOST:PORT or https://HOST:PORT
+    pub(crate) endpoint: String,
+    /// Anything to tell components apart by; may be repeated
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = pair)]
+    pub(crate) labels: Vec<(String, String)>,
+    #[command(flatten)]
+    pub(crate) access: Access,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ById {
+    /// Which component
+    pub(crate) component_id: String,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct History {
+    /// Which component
+    pub(crate) component_id: String,
+    /// How many audits; 0 for all
+    #[arg(long, default_value_t = 0)]
+    pub(crate) limit: u32,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Findings {
+    /// Of this component only
+    #[arg(long, value_name = "ID", default_value = "")]
+    pub(crate) component: String,
+    /// Of this rule only
+    #[arg(long, value_name = "RULE", default_value = "")]
+    pub(crate) rule: String,
+    /// Open ones only
+    #[arg(long, conflicts_with = "resolved")]
+    pub(crate) open: bool,
+    /// Resolved ones only
+    #[arg(long)]
+    pub(crate) resolved: bool,
+    /// How many, 1 to 1000
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_FINDINGS)))]
+    pub(crate) limit: u32,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Watch {
+    /// Of this component only
+    #[arg(long, value_name = "ID", default_value = "")]
+    pub(crate) component: String,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        // The text may hold a secret.
+        _ => Err("it is not KEY=VALUE".to_owned()),
+    }
+}
+
+fn window(text: &str) -> Result<Duration, String> {
+    span(text, Duration::from_secs(1), Duration::from_secs(300))
+}
+
+fn deadline(text: &str) -> Result<Duration, String> {
+    span(text, Duration::from_millis(100), Duration::from_secs(60))
+}
+
+fn span(text: &str, least: Duration, most: Duration) -> Result<Duration, String> {
+    let allowed = || {
+        let written = |span| humantime::format_duration(span).to_string();
+        format!("allowed is {} to {}", written(least), written(most))
+    };
+    let span = humantime::parse_duration(text)
+        .map_err(|_| format!("it is no duration such as 3s; {}", allowed()))?;
+    if (least..=most).contains(&span) {
+        Ok(span)
+    } else {
+        Err(allowed())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_flag_wins_over_the_default() {
+        let common = Common {
+            monitor: Some("http://elsewhere:1".to_owned()),
+            format: Format {
+                output: Output::Json,
+            },
+        };
+        assert_eq!(common.address(), "http://elsewhere:1");
+    }
+
+    #[test]
+    fn a_pair_that_is_none_is_refused_without_showing_it() {
+        assert_eq!(pair("a=b=c"), Ok(("a".to_owned(), "b=c".to_owned())));
+        for bad in ["secret", "=secret"] {
+            assert!(!pair(bad).unwrap_err().contains("secret"));
+        }
+    }
+
+    #[test]
+    fn spans_are_held() {
+        assert_eq!(window("2s"), Ok(Duration::from_secs(2)));
+        for bad in ["0s", "6m", "soon", "-1s", ""] {
+            assert!(window(bad).unwrap_err().contains("1s to 5m"), "{bad}");
+        }
+    }
+}

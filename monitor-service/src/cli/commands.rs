@@ -1,0 +1,333 @@
+//! The commands that talk to a running monitor.
+
+use std::path::PathBuf;
+
+use monitorable::grpc_health::v1::HealthCheckRequest;
+use monitorable::grpc_health::v1::health_check_response::ServingStatus;
+use monitorable::grpc_health::v1::health_client::HealthClient;
+use monitorable::monitor::v1 as wire;
+
+use super::args::{Access, ById, Client, Common, Findings, History, Output, Register};
+use super::client::{answer, connect, monitor};
+use super::show::{self, Cell, Table};
+use super::{Exit, Failed, check, verdict, watch};
+use crate::config::components::read_file;
+
+type Done = Result<Exit, Failed>;
+
+/// Runs a command.
+///
+/// # Errors
+/// Why it ended early, with its exit code.
+pub(crate) async fn run(client: Client) -> Done {
+    match client {
+        Client::Check(arguments) => check::run(arguments).await,
+        Client::Register(arguments) => register(arguments).await,
+        Client::Remove(arguments) => remove(arguments).await,
+        Client::List(common) => list(common).await,
+        Client::Audit(arguments) => audit(arguments).await,
+        Client::History(arguments) => history(arguments).await,
+        Client::Findings(arguments) => findings(arguments).await,
+        Client::Watch(arguments) => watch::run(arguments).await,
+        Client::Healthcheck(common) => healthcheck(common).await,
+    }
+}
+
+/// TLS options of the command line, read from their files. `None`: none is set.
+///
+/// # Errors
+/// `BadArguments` naming the file that cannot be read.
+pub(crate) fn tls(access: &Access) -> Result<Option<wire::TlsOptions>, Failed> {
+    let read = |flag: &str, file: &Option<PathBuf>| match file {
+        None => Ok(Vec::new()),
+        Some(path) => read_file(path).map_err(|why| {
+            let why = format!("{flag}: {}: {why}", path.display());
+            Failed::new(Exit::BadArguments, why)
+        }),
+    };
+    let options = wire::TlsOptions {
+        ca_pem: read("--tls-ca", &access.tls_ca)?.into(),
+        client_certificate_pem: read("--tls-client-certificate", &access.tls_client_certificate)?
+            .into(),
+        client_key_pem: read("--tls-client-key", &access.tls_client_key)?.into(),
+        server_name: access.tls_server_name.clone().unwrap_or_default(),
+    };
+    Ok((options != wire::TlsOptions::default()).then_some(options))
+}
+
+async fn register(arguments: Register) -> Done {
+    let tls = tls(&arguments.access)?;
+    let component = wire::Component {
+        component_id: arguments.component_id,
+        endpoint: arguments.endpoint,
+        labels: arguments.labels.into_iter().collect(),
+        tls,
+        metadata: arguments.access.metadata.into_iter().collect(),
+    };
+    let request = wire::RegisterComponentRequest {
+        component: Some(component),
+    };
+    let mut client = monitor(&arguments.common.address()).await?;
+    let response = answer(client.register_component(request)).await?;
+    show::answer(arguments.common.format.output, &response, || {
+        let shown = response.component.clone().unwrap_or_default();
+        let what = if response.replaced {
+            "changed"
+        } else {
+            "registered"
+        };
+        show::say(&format!(
+            "{what} {} at {}\n",
+            show::printable(&shown.component_id),
+            show::printable(&shown.endpoint)
+        ));
+    });
+    Ok(Exit::Ok)
+}
+
+async fn remove(arguments: ById) -> Done {
+    let component_id = arguments.component_id;
+    let mut client = monitor(&arguments.common.address()).await?;
+    let request = wire::RemoveComponentRequest {
+        component_id: component_id.clone(),
+    };
+    answer(client.remove_component(request)).await?;
+    match arguments.common.format.output {
+        Output::Table => show::say(&format!("removed {}\n", show::printable(&component_id))),
+        Output::Json => show::say_json(&serde_json::json!({})),
+    };
+    Ok(Exit::Ok)
+}
+
+async fn list(common: Common) -> Done {
+    let mut client = monitor(&common.address()).await?;
+    let response = answer(client.list_components(wire::ListComponentsRequest {})).await?;
+    show::answer(common.format.output, &response, || {
+        let mut table = Table::new(&[
+            "ID",
+            "VERDICT",
+            "SCORE",
+            "FINDINGS",
+            "WATCH",
+            "LAST AUDIT",
+            "ENDPOINT",
+        ]);
+        for status in &response.components {
+            let component = status.component.clone().unwrap_or_default();
+            table.row(vec![
+                Cell::plain(component.component_id),
+                show::verdict(status.verdict()),
+                Cell::plain(format!("{:.0}", status.score)),
+                Cell::plain(status.open_findings.to_string()),
+                Cell::plain(if status.watching { "up" } else { "down" }),
+                Cell::plain(show::time(status.last_audit_time.as_ref())),
+                Cell::plain(component.endpoint),
+            ]);
+        }
+        show::say_table(&table);
+    });
+    Ok(Exit::Ok)
+}
+
+async fn audit(arguments: ById) -> Done {
+    let mut client = monitor(&arguments.common.address()).await?;
+    let request = wire::AuditComponentRequest {
+        component_id: arguments.component_id,
+    };
+    let response = answer(client.audit_component(request)).await?;
+    let missing = || Failed::new(Exit::CallFailed, "the monitor's answer holds no audit");
+    let audit = response.audit.ok_or_else(missing)?;
+    show::answer(arguments.common.format.output, &audit, || {
+        show::say_table(&audit_table(&audit));
+        if !audit.findings.is_empty() {
+            show::say("\n");
+            show::say_table(&findings_table(&audit.findings));
+        }
+    });
+    Ok(verdict::exit(&audit))
+}
+
+/// An audit, one part a row.
+pub(crate) fn audit_table(audit: &wire::Audit) -> Table {
+    let mut table = Table::new(&["PART", "RESULT"]);
+    let mut row = |part: &str, result: String| {
+        table.row(vec![Cell::plain(part), Cell::plain(result)]);
+    };
+    row("component", audit.component_id.clone());
+    let assessment = audit.overall_assessment.clone().unwrap_or_default();
+    let words = show::words(assessment.verdict().as_str_name(), "VERDICT_");
+    row("verdict", format!("{words}, score {:.0}", assessment.score));
+    row("because", assessment.message);
+    if let Some(health) = &audit.internal_health {
+        row("health", health_row(health));
+        for check in health.health.iter().flat_map(|health| &health.checks) {
+            let passes = if check.healthy { "passes" } else { "fails" };
+            row(
+                &format!("  {}", check.name),
+                format!("{passes}: {}", check.message),
+            );
+        }
+    }
+    if let Some(metrics) = &audit.internal_metrics {
+        row("metrics", metrics_row(metrics));
+    }
+    if let Some(validation) = &audit.event_monitor_validation {
+        let agreement = show::words(validation.agreement().as_str_name(), "AGREEMENT_");
+        row("witnesses", format!("{agreement}: {}", validation.message));
+    }
+    if let Some(integration) = &audit.integration_health {
+        let alive = if integration.watch_alive {
+            "alive"
+        } else {
+            "not alive"
+        };
+        let age = match &integration.watch_age {
+            None => "no message yet".to_owned(),
+            some => format!("last message {} ago", show::span(some.as_ref())),
+        };
+        row("watch", format!("{alive}, {age}"));
+    }
+    table
+}
+
+fn health_row(health: &wire::InternalHealth) -> String {
+    let Some(claim) = &health.health else {
+        return health.error.clone();
+    };
+    let nonce = if health.nonce_echoed {
+        "nonce echoed"
+    } else {
+        "nonce NOT echoed"
+    };
+    format!(
+        "claims {}, healthy {}, sequence {}, in {}, {nonce}",
+        show::words(claim.state().as_str_name(), "STATE_"),
+        claim.healthy,
+        claim.sequence,
+        show::span(health.latency.as_ref()),
+    )
+}
+
+fn metrics_row(metrics: &wire::InternalMetrics) -> String {
+    let Some(claim) = &metrics.metrics else {
+        return metrics.error.clone();
+    };
+    let latency = show::span(metrics.latency.as_ref());
+    match &claim.delivery {
+        None => format!("delivers no events, in {latency}"),
+        Some(delivery) => format!(
+            "accepted {}, delivered {}, expired {}, dropped {}, pending {}, remainder {}, in {latency}",
+            delivery.events_accepted,
+            delivery.events_delivered,
+            delivery.events_expired,
+            delivery
+                .events_dropped
+                .values()
+                .fold(0_u64, |sum, count| sum.saturating_add(*count)),
+            delivery.events_pending,
+            metrics.ledger_remainder,
+        ),
+    }
+}
+
+async fn history(arguments: History) -> Done {
+    let mut client = monitor(&arguments.common.address()).await?;
+    let request = wire::ListAuditsRequest {
+        component_id: arguments.component_id,
+        limit: arguments.limit,
+    };
+    let response = answer(client.list_audits(request)).await?;
+    show::answer(arguments.common.format.output, &response, || {
+        let mut table = Table::new(&["TIME", "VERDICT", "SCORE", "FINDINGS", "BECAUSE"]);
+        for audit in &response.audits {
+            let assessment = audit.overall_assessment.clone().unwrap_or_default();
+            table.row(vec![
+                Cell::plain(show::time(audit.audit_time.as_ref())),
+                show::verdict(assessment.verdict()),
+                Cell::plain(format!("{:.0}", assessment.score)),
+                Cell::plain(audit.findings.len().to_string()),
+                Cell::plain(assessment.message),
+            ]);
+        }
+        show::say_table(&table);
+        let trend = response.trend.unwrap_or_default();
+        let average = trend
+            .average_score
+            .map_or("-".to_owned(), |score| format!("{score:.1}"));
+        show::say(&format!(
+            "\n{} audits, {} healthy, {} failed, average score {average}\n",
+            trend.audits, trend.healthy, trend.failed
+        ));
+    });
+    Ok(Exit::Ok)
+}
+
+async fn findings(arguments: Findings) -> Done {
+    use wire::finding::State;
+    let state = match (arguments.open, arguments.resolved) {
+        (true, _) => State::Open,
+        (_, true) => State::Resolved,
+        _ => State::Unspecified,
+    };
+    let mut client = monitor(&arguments.common.address()).await?;
+    let request = wire::ListFindingsRequest {
+        component_id: arguments.component,
+        rule_id: arguments.rule,
+        state: state.into(),
+        limit: arguments.limit,
+    };
+    let response = answer(client.list_findings(request)).await?;
+    show::answer(arguments.common.format.output, &response, || {
+        show::say_table(&findings_table(&response.findings));
+    });
+    Ok(Exit::Ok)
+}
+
+/// Findings, one a row.
+pub(crate) fn findings_table(findings: &[wire::Finding]) -> Table {
+    let mut table = Table::new(&[
+        "OPENED",
+        "STATE",
+        "SEVERITY",
+        "RULE",
+        "COMPONENT",
+        "SUBJECT",
+        "MESSAGE",
+    ]);
+    for finding in findings {
+        let subject = if finding.subject.is_empty() {
+            "-"
+        } else {
+            &finding.subject
+        };
+        table.row(vec![
+            Cell::plain(show::time(finding.open_time.as_ref())),
+            Cell::plain(show::words(finding.state().as_str_name(), "STATE_")),
+            show::severity(finding.severity()),
+            Cell::plain(&finding.rule_id),
+            Cell::plain(&finding.component_id),
+            Cell::plain(subject),
+            Cell::plain(&finding.message),
+        ]);
+    }
+    table
+}
+
+async fn healthcheck(common: Common) -> Done {
+    let channel = connect(&common.address()).await?;
+    let mut client = HealthClient::new(channel);
+    let request = HealthCheckRequest {
+        service: String::new(),
+    };
+    let response = answer(client.check(request)).await?;
+    let status = response.status().as_str_name();
+    match common.format.output {
+        Output::Table => show::say(&format!("{}\n", show::words(status, ""))),
+        Output::Json => show::say_json(&serde_json::json!({ "status": status })),
+    };
+    if response.status() == ServingStatus::Serving {
+        Ok(Exit::Ok)
+    } else {
+        Ok(Exit::Unhealthy)
+    }
+}

@@ -1,0 +1,159 @@
+//! The components of the file: `[[components]]` tables.
+
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+
+use monitorable::monitor::v1 as wire;
+use serde::Deserialize;
+use service_kit::config::Source;
+
+use crate::edge::validate::target::target;
+use crate::fleet::api::Target;
+use crate::probe::settings::ProbeSettings;
+
+/// One table, as it is written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    component_id: String,
+    endpoint: String,
+    #[serde(default)]
+    labels: HashMap<String, String>,
+    #[serde(default)]
+    metadata: HashMap<String, String>,
+    tls: Option<TlsEntry>,
+}
+
+/// TLS options as files, since PEM in a settings file invites keys into version control.
+/// Relative paths start at the working directory.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TlsEntry {
+    ca_file: Option<PathBuf>,
+    client_certificate_file: Option<PathBuf>,
+    client_key_file: Option<PathBuf>,
+    #[serde(default)]
+    server_name: String,
+}
+
+/// Takes every component; what is wrong with one is kept in the source, and the next is checked.
+pub(super) fn take(
+    source: &mut Source,
+    settings: &ProbeSettings,
+    components_max: usize,
+) -> Vec<Target> {
+    let tables = source.take_tables("components");
+    if tables.len() > components_max {
+        let count = tables.len();
+        source.reject(format!(
+            "components: {count} are too many; allowed are fleet.components, which is {components_max}"
+        ));
+    }
+    let mut targets = Vec::with_capacity(tables.len());
+    let mut known = HashSet::new();
+    for (index, table) in tables.into_iter().enumerate() {
+        match read(index, table, settings) {
+            Err(error) => source.reject(error),
+            Ok(target) if !known.insert(target.component_id.clone()) => source.reject(format!(
+                "components[{index}].component_id: {:?} is there twice",
+                target.component_id
+            )),
+            Ok(target) => targets.push(target),
+        }
+    }
+    targets
+}
+
+fn read(index: usize, table: toml::Table, settings: &ProbeSettings) -> Result<Target, String> {
+    let entry: Entry = toml::Value::Table(table)
+        .try_into()
+        .map_err(|error: toml::de::Error| format!("components[{index}]: {}", error.message()))?;
+    let tls = entry.tls.map(|tls| read_files(index, tls)).transpose()?;
+    let component = wire::Component {
+        component_id: entry.component_id,
+        endpoint: entry.endpoint,
+        labels: entry.labels,
+        tls,
+        metadata: entry.metadata,
+    };
+    target(component, &format!("components[{index}]."), settings).map_err(|error| error.0)
+}
+
+fn read_files(index: usize, tls: TlsEntry) -> Result<wire::TlsOptions, String> {
+    let read = |name: &str, file: Option<PathBuf>| match file {
+        None => Ok(Vec::new()),
+        Some(path) => read_file(&path)
+            .map_err(|why| format!("components[{index}].tls.{name}: {}: {why}", path.display())),
+    };
+    Ok(wire::TlsOptions {
+        ca_pem: read("ca_file", tls.ca_file)?.into(),
+        client_certificate_pem: read("client_certificate_file", tls.client_certificate_file)?
+            .into(),
+        client_key_pem: read("client_key_file", tls.client_key_file)?.into(),
+        server_name: tls.server_name,
+    })
+}
+
+/// Reads a file that must have something in it: an empty one would stand for "not set".
+pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>, String> {
+    let bytes = std::fs::read(path).map_err(|error| format!("cannot be read: {error}"))?;
+    if bytes.is_empty() {
+        return Err("is empty".to_owned());
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::super::Settings;
+    use super::super::table::{PREFIX, SPECS};
+    use super::*;
+
+    fn load(text: &str) -> Result<Settings, String> {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        let path = Some(file.path().to_owned());
+        let source = Source::from_parts(PREFIX, SPECS, path, &[], Vec::new());
+        Settings::from_source(source).map_err(|errors| errors.to_string())
+    }
+
+    #[test]
+    fn components_of_the_file_are_taken() {
+        let settings = load(
+            "[[components]]\ncomponent_id = 'a'\nendpoint = 'http://127.0.0.1:1'\n\
+             labels = { team = 'x' }\nmetadata = { authorization = 'Bearer y' }\n\
+             [[components]]\ncomponent_id = 'b'\nendpoint = 'http://127.0.0.1:2/'\n",
+        )
+        .unwrap();
+        assert_eq!(settings.components.len(), 2);
+        assert_eq!(settings.components[0].labels["team"], "x");
+        assert_eq!(settings.components[1].endpoint, "http://127.0.0.1:2");
+    }
+
+    #[test]
+    fn every_component_that_is_wrong_is_named() {
+        let errors = load(
+            "[[components]]\ncomponent_id = 'a b'\nendpoint = 'http://127.0.0.1:1'\n\
+             [[components]]\ncomponent_id = 'b'\n\
+             [[components]]\ncomponent_id = 'c'\nendpoint = 'nowhere'\n\
+             [[components]]\ncomponent_id = 'd'\nendpoint = 'http://127.0.0.1:1'\nlables = {}\n\
+             [[components]]\ncomponent_id = 'e'\nendpoint = 'https://127.0.0.1:1'\n\
+             tls = { ca_file = '/nowhere/ca.pem' }\n\
+             [[components]]\ncomponent_id = 'f'\nendpoint = 'http://127.0.0.1:1'\n\
+             [[components]]\ncomponent_id = 'f'\nendpoint = 'http://127.0.0.1:1'\n",
+        )
+        .unwrap_err();
+        for part in [
+            "components[0].component_id: \"a b\"",
+            "components[1]: missing field `endpoint`",
+            "components[2].endpoint: \"nowhere\"",
+            "components[3]: unknown field `lables`",
+            "components[4].tls.ca_file: /nowhere/ca.pem: cannot be read",
+            "components[6].component_id: \"f\" is there twice",
+        ] {
+            assert!(errors.contains(part), "{part} is missing from {errors}");
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! The table of settings: flags, environment names, help and defaults all follow from it.
+
+use service_kit::config::Spec;
+
+/// Names of environment variables begin with it.
+pub(crate) const PREFIX: &str = "MONITOR";
+
+const fn spec(path: &'static str, default: &'static str, help: &'static str) -> Spec {
+    Spec {
+        path,
+        default,
+        help,
+    }
+}
+
+/// Every setting, in the order in which `--help` and `--print-config` show them.
+#[rustfmt::skip]
+pub(crate) const SPECS: &[Spec] = &[
+    spec("component.id", "monitor-service", "Stable name of this component: 1 to 128 bytes of printable ASCII without spaces."),
+    spec("grpc.listen", "127.0.0.1:50061", "Address of the gRPC port; port 0 takes a free one."),
+    spec("grpc.watchers", "1000", "Streams of findings, and streams of the monitor's own health, open at once; 1 to 100000."),
+    spec("http.listen", "127.0.0.1:8090", "Address of the HTTP port; port 0 takes a free one."),
+    spec("http.max_connections", "1000", "Connections that may speak HTTP at once; 1 to 1000000."),
+    spec("http.header_timeout", "10s", "How long a request's head may take to arrive; 100ms to 5m."),
+    spec("log.level", "info", "Level or directives, such as debug or info,hyper=warn."),
+    spec("log.format", "text", "Form of log lines: text or json."),
+    spec("probe.beat_interval", "1s", "Longest silence asked of a watch stream; 100ms to 1h."),
+    spec("probe.audit_interval", "30s", "Between two scheduled audits of a component, jittered by a tenth; 100ms to 1d."),
+    spec("probe.call_deadline", "2s", "How long one call to a component may take, connecting included; 20ms to 1m."),
+    spec("probe.connect_deadline", "1500ms", "How long connecting to a component may take; 10ms to 1m, less than probe.call_deadline."),
+    spec("probe.reconnect_base", "200ms", "First pause before a watch stream is opened again; it doubles with each attempt. 10ms to 1m."),
+    spec("probe.reconnect_cap", "5s", "Longest such pause; at least probe.reconnect_base, at most 1h."),
+    spec("probe.keepalive_interval", "2s", "Between two HTTP/2 pings to a component; 100ms to 1h."),
+    spec("probe.keepalive_timeout", "2s", "How long a ping may stay unanswered before the connection counts as broken; 100ms to 1m."),
+    spec("probe.silence_limit", "30s", "How long a watch stream may be silent before it is opened anew; more than probe.beat_interval, at most 1d."),
+    spec("probe.start_pace", "4ms", "Components that start together are spread out by this much each; 0s to 1s."),
+    spec("fleet.mailbox", "4096", "Messages that may wait for the working loop; at the limit senders wait. 16 to 1000000."),
+    spec("fleet.answer_deadline", "2s", "How long a caller waits for an answer of the working loop; 10ms to 1m."),
+    spec("fleet.components", "10000", "Components that may be registered; 1 to 1000000."),
+    spec("fleet.audits", "50", "Audits kept for each component; 1 to 10000."),
+    spec("fleet.claims", "8", "Claims kept for each component, of each kind; 2 to 1000, at least rules.frozen_answers."),
+    spec("fleet.audit_waiters", "64", "Callers that may wait for one component's audit; the others get the newest one at once. 1 to 10000."),
+    spec("fleet.finding_backlog", "1024", "Changes of findings that a watcher may be behind before it is ended; 1 to 1000000."),
+    spec("fleet.tick", "500ms", "How often deadlines are looked at; 10ms to 10s."),
+    spec("fleet.evaluation_gap", "100ms", "Least time between two evaluations of one component; 0s to 10s."),
+    spec("fleet.audit_gap", "500ms", "Least time between two audits that findings ask for, of one component; 0s to 1m."),
+    spec("fleet.stall_tolerance", "1s", "How much later than a tick the working loop may turn before it counts as stalled; 10ms to 1m."),
+    spec("fleet.stall_recovery", "2s", "How long nothing is concluded after a stall; 0s to 5m."),
+    spec("rules.delivery_grace", "2s", "How long an accepted event may take to reach a consumer; 10ms to 1h."),
+    spec("rules.lone_event_grace", "5s", "How long a single missing event is left open before it counts; 10ms to 1h."),
+    spec("rules.watch_grace", "1s", "Added to a watch stream's promise before its silence counts; 0s to 10m."),
+    spec("rules.reconnect_grace", "5s", "How long a watch stream may be away after it ended or broke; 0s to 10m."),
+    spec("rules.watch_audit_grace", "4s", "How long a silent watch stream waits for the audit that it asked for; 0s to 10m."),
+    spec("rules.restart_grace", "10s", "How long a component may be away after it said that it drains; 0s to 1h."),
+    spec("rules.drain_notice_grace", "2s", "How long a new instance waits for the old one's word that it drains; 0s to 10m."),
+    spec("rules.restart_shown", "1m", "How long a silent restart stays open; 1s to 1d."),
+    spec("rules.frozen_answers", "3", "Equal answers of one instance in a row that count as frozen; 2 to 1000."),
+    spec("rules.health_check_silence", "5m", "How long a last health check may stand still where no interval is known; 1s to 1d."),
+    spec("rules.health_check_intervals", "3", "How many of its own intervals a last health check may stand still; 1 to 1000."),
+    spec("rules.success_rate_tolerance", "0.000001", "How far success_rate may be off its ratio; 0 to 1."),
+    spec("rules.run_silence", "30s", "How long a run may be silent before its end; 1s to 30d."),
+    spec("rules.tool_limit", "1m", "How long a tool may run; 1s to 30d."),
+    spec("rules.lateness_grace", "2s", "How late a witness's report may be; 0s to 10m."),
+    spec("evidence.window", "10m", "How long an event, a silent observer or a finished run is remembered; 1s to 30d."),
+    spec("evidence.observers", "5000", "Observers of one component; 1 to 1000000."),
+    spec("evidence.threads", "10000", "Threads of one component; 1 to 10000000."),
+    spec("evidence.readers_per_thread", "2000", "Consumers remembered for one thread; 1 to 1000000."),
+    spec("evidence.runs", "20000", "Runs of one component; 1 to 10000000."),
+    spec("evidence.tools_per_run", "256", "Tool calls remembered for one run; 1 to 100000."),
+    spec("evidence.events_per_thread", "2000", "Events remembered for one thread; 1 to 10000000."),
+    spec("evidence.events", "100000", "Events remembered for one component; 1 to 100000000."),
+    spec("evidence.events_total", "500000", "Events remembered in all; at least evidence.events, at most 1000000000."),
+    spec("evidence.gaps_per_reader", "64", "Missing ranges remembered for one consumer on one thread; 1 to 10000."),
+    spec("evidence.observer_silence", "30s", "An observer that is silent for longer no longer counts as reporting; 1s to 1d."),
+    spec("evidence.unregistered", "64", "Components that are not registered yet and whose evidence is kept all the same; 0 to 10000."),
+    spec("audit.claims_weight", "50", "Weight of what a component claims in its score; 0 to 1000000."),
+    spec("audit.evidence_weight", "30", "Weight of what witnesses saw; 0 to 1000000."),
+    spec("audit.integration_weight", "20", "Weight of how well the auditor can see; 0 to 1000000."),
+    spec("incident.confirm_hold", "1s", "How long an inconclusive sign must hold before a finding opens; 0s to 10m."),
+    spec("incident.resolve_evaluations", "2", "Evaluations in a row without the sign that resolve a finding; 1 to 1000."),
+    spec("incident.resolve_hold", "1s", "How long the sign must be gone before a finding resolves; 0s to 10m."),
+    spec("incident.open", "200", "Findings open at once for one component; 1 to 100000."),
+    spec("incident.resolved", "200", "Resolved findings kept for one component; 0 to 100000."),
+    spec("incident.evidence_items", "8", "Pieces of evidence kept with a finding; 1 to 100."),
+    spec("drain.deadline", "5s", "How long calls under way may take after SIGTERM; 10ms to 10m."),
+];

@@ -1,0 +1,47 @@
+//! `monitor.v1.Evidence`: where witnesses report, past the component.
+
+use monitorable::monitor::v1::evidence_server::Evidence;
+use monitorable::monitor::v1::{ReportEventsRequest, ReportEventsResponse};
+use tonic::{Request, Response, Status};
+
+use super::validate::report::report;
+use crate::fleet::api::{Command, FleetHandle};
+
+/// The service.
+pub(crate) struct EvidenceService {
+    fleet: FleetHandle,
+}
+
+impl EvidenceService {
+    pub(crate) fn new(fleet: FleetHandle) -> Self {
+        Self { fleet }
+    }
+}
+
+/// Checks a report and hands it in; gRPC and HTTP both come through here.
+///
+/// # Errors
+/// INVALID_ARGUMENT naming the field, UNAVAILABLE where the fleet does not answer.
+pub(crate) async fn take_report(
+    fleet: &FleetHandle,
+    request: ReportEventsRequest,
+) -> Result<ReportEventsResponse, Status> {
+    let report = report(request)?;
+    let outcome = fleet.ask(|reply| Command::Report { report, reply }).await?;
+    Ok(ReportEventsResponse {
+        recorded: outcome.recorded,
+        repeated_events: outcome.repeated,
+    })
+}
+
+#[tonic::async_trait]
+impl Evidence for EvidenceService {
+    async fn report_events(
+        &self,
+        request: Request<ReportEventsRequest>,
+    ) -> Result<Response<ReportEventsResponse>, Status> {
+        take_report(&self.fleet, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+}

@@ -1,0 +1,412 @@
+//! A component to watch.
+
+use std::collections::BTreeMap;
+
+use http::Uri;
+use monitorable::monitor::v1 as wire;
+
+use super::{Invalid, id, shown};
+use crate::fleet::api::{Target, TlsTarget};
+use crate::probe::channel;
+use crate::probe::settings::ProbeSettings;
+
+/// What a secret reads back as; refused as a value, so that what was read cannot be written back.
+pub(crate) const MASK: &str = "***";
+/// Longest endpoint, in bytes.
+const MAX_ENDPOINT_BYTES: usize = 512;
+/// Labels, and pairs of metadata, of one component.
+const MAX_PAIRS: usize = 32;
+/// Longest key of a label or of metadata, in bytes.
+const MAX_KEY_BYTES: usize = 64;
+/// Longest label, in bytes.
+const MAX_LABEL_BYTES: usize = 256;
+/// Longest metadata value, in bytes; a token fits.
+const MAX_METADATA_BYTES: usize = 4_096;
+/// Largest PEM file, in bytes.
+const MAX_PEM_BYTES: usize = 64 * 1024;
+/// Longest server name, in bytes; DNS allows no more.
+const MAX_SERVER_NAME_BYTES: usize = 253;
+/// Metadata that the transport sets itself.
+const RESERVED: [&str; 8] = [
+    "connection",
+    "content-type",
+    "host",
+    "keep-alive",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "user-agent",
+];
+
+/// Checks a component. `prefix` stands before each field's name, such as `component.`.
+///
+/// # Errors
+/// The first field that is not valid.
+pub(crate) fn target(
+    component: wire::Component,
+    prefix: &str,
+    settings: &ProbeSettings,
+) -> Result<Target, Invalid> {
+    let field = |name: &str| format!("{prefix}{name}");
+    id(&field("component_id"), &component.component_id)?;
+    let endpoint = endpoint(&field("endpoint"), &component.endpoint)?;
+    let labels = labels(&field("labels"), component.labels)?;
+    let metadata = metadata(&field("metadata"), component.metadata)?;
+    let tls = component
+        .tls
+        .map(|options| tls(&field("tls"), options, &endpoint))
+        .transpose()?;
+    let target = Target {
+        component_id: component.component_id.into(),
+        endpoint,
+        labels,
+        tls,
+        metadata,
+    };
+    channel::check(&target, settings).map_err(|why| Invalid(format!("{prefix}{why}")))?;
+    Ok(target)
+}
+
+/// Checks an endpoint and writes it the one way in which it is kept: no slash at the end.
+///
+/// # Errors
+/// Where it is not `http://HOST:PORT` or `https://HOST:PORT`.
+pub(crate) fn endpoint(field: &str, value: &str) -> Result<String, Invalid> {
+    let refuse = |why: &str| {
+        let shown = shown(value);
+        Invalid::new(
+            field,
+            format!("{shown} {why}; allowed is http://HOST:PORT or https://HOST:PORT"),
+        )
+    };
+    if value.is_empty() {
+        return Err(refuse("is empty"));
+    }
+    if value.len() > MAX_ENDPOINT_BYTES {
+        return Err(refuse(&format!("is over {MAX_ENDPOINT_BYTES} bytes")));
+    }
+    let uri: Uri = value.parse().map_err(|_| refuse("is not a URI"))?;
+    let scheme = uri.scheme_str().unwrap_or_default();
+    if scheme != "http" && scheme != "https" {
+        return Err(refuse("is neither http nor https"));
+    }
+    let authority = uri.authority().map(http::uri::Authority::as_str);
+    let authority = authority.unwrap_or_default();
+    if authority.contains('@') {
+        return Err(refuse("holds a user name"));
+    }
+    if uri.host().unwrap_or_default().is_empty() {
+        return Err(refuse("has no host"));
+    }
+    match uri.port_u16() {
+        None => return Err(refuse("has no port")),
+        Some(0) => return Err(refuse("has port 0")),
+        Some(_) => {}
+    }
+    if !matches!(uri.path(), "" | "/") || uri.query().is_some() || value.contains('#') {
+        return Err(refuse("has a path, a query or a fragment"));
+    }
+    Ok(format!("{scheme}://{authority}"))
+}
+
+fn labels(
+    field: &str,
+    labels: impl IntoIterator<Item = (String, String)>,
+) -> Result<BTreeMap<String, String>, Invalid> {
+    let labels: BTreeMap<String, String> = labels.into_iter().collect();
+    at_most(field, labels.len())?;
+    for (key, value) in &labels {
+        if key.is_empty() || key.len() > MAX_KEY_BYTES || !key.bytes().all(|b| b.is_ascii_graphic())
+        {
+            let shown = shown(key);
+            return Err(Invalid::new(
+                field,
+                format!(
+                    "the key {shown} is not allowed; allowed are 1 to {MAX_KEY_BYTES} bytes of printable ASCII without spaces"
+                ),
+            ));
+        }
+        if value.len() > MAX_LABEL_BYTES || value.chars().any(char::is_control) {
+            let (key, shown) = (shown(key), shown(value));
+            return Err(Invalid::new(
+                &format!("{field}[{key}]"),
+                format!(
+                    "{shown} is not allowed; allowed are up to {MAX_LABEL_BYTES} bytes without control characters"
+                ),
+            ));
+        }
+    }
+    Ok(labels)
+}
+
+fn metadata(
+    field: &str,
+    metadata: impl IntoIterator<Item = (String, String)>,
+) -> Result<BTreeMap<String, String>, Invalid> {
+    let metadata: BTreeMap<String, String> = metadata.into_iter().collect();
+    at_most(field, metadata.len())?;
+    for (key, value) in &metadata {
+        metadata_key(field, key)?;
+        // The value is a secret: it is never shown.
+        let field = format!("{field}[{key:?}]");
+        if value == MASK {
+            return Err(Invalid::new(
+                &field,
+                "\"***\" is what secrets read back as; send the value itself",
+            ));
+        }
+        let printable = |byte: u8| (b' '..=b'~').contains(&byte);
+        if value.len() > MAX_METADATA_BYTES || !value.bytes().all(printable) {
+            return Err(Invalid::new(
+                &field,
+                format!(
+                    "a value of {} bytes is not allowed; allowed are up to {MAX_METADATA_BYTES} bytes of printable ASCII",
+                    value.len()
+                ),
+            ));
+        }
+    }
+    Ok(metadata)
+}
+
+fn metadata_key(field: &str, key: &str) -> Result<(), Invalid> {
+    let refuse = |why: &str| Err(Invalid::new(field, format!("the key {} {why}", shown(key))));
+    let letter = |byte: u8| {
+        byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-' | b'.')
+    };
+    if key.is_empty() || key.len() > MAX_KEY_BYTES || !key.bytes().all(letter) {
+        return refuse(&format!(
+            "is not allowed; allowed are 1 to {MAX_KEY_BYTES} of a-z, 0-9, _, - and ."
+        ));
+    }
+    if key.starts_with("grpc-") || RESERVED.contains(&key) {
+        return refuse("is reserved for gRPC itself");
+    }
+    if key.ends_with("-bin") {
+        return refuse("stands for binary metadata, which is not supported");
+    }
+    Ok(())
+}
+
+fn at_most(field: &str, pairs: usize) -> Result<(), Invalid> {
+    if pairs > MAX_PAIRS {
+        return Err(Invalid::new(
+            field,
+            format!("{pairs} pairs are too many; allowed are {MAX_PAIRS}"),
+        ));
+    }
+    Ok(())
+}
+
+fn tls(field: &str, options: wire::TlsOptions, endpoint: &str) -> Result<TlsTarget, Invalid> {
+    if !endpoint.starts_with("https://") {
+        let why = format!("is set, but the endpoint {endpoint:?} is not https");
+        return Err(Invalid::new(field, why));
+    }
+    let certificate = "CERTIFICATE-----";
+    let files = [
+        ("ca_pem", &options.ca_pem, certificate),
+        (
+            "client_certificate_pem",
+            &options.client_certificate_pem,
+            certificate,
+        ),
+        (
+            "client_key_pem",
+            &options.client_key_pem,
+            "PRIVATE KEY-----",
+        ),
+    ];
+    for (name, pem, holds) in files {
+        check_pem(&format!("{field}.{name}"), pem, holds)?;
+    }
+    if options.client_certificate_pem.is_empty() != options.client_key_pem.is_empty() {
+        let why = "client_certificate_pem and client_key_pem must both be set, or neither";
+        return Err(Invalid::new(field, why));
+    }
+    let name = &options.server_name;
+    let letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b':');
+    if name.len() > MAX_SERVER_NAME_BYTES || !name.bytes().all(letter) {
+        let why = format!("{} is no host name or address", shown(name));
+        return Err(Invalid::new(&format!("{field}.server_name"), why));
+    }
+    Ok(TlsTarget {
+        ca_pem: options.ca_pem.to_vec(),
+        client_certificate_pem: options.client_certificate_pem.to_vec(),
+        client_key_pem: options.client_key_pem.to_vec(),
+        server_name: options.server_name,
+    })
+}
+
+/// `holds` ends the line that begins what has to be in the file.
+fn check_pem(field: &str, pem: &[u8], holds: &str) -> Result<(), Invalid> {
+    if pem.is_empty() {
+        return Ok(());
+    }
+    if pem == MASK.as_bytes() {
+        let why = "\"***\" is what secrets read back as; send the file itself";
+        return Err(Invalid::new(field, why));
+    }
+    if pem.len() > MAX_PEM_BYTES {
+        let why = format!(
+            "{} bytes are too many; allowed are {MAX_PEM_BYTES}",
+            pem.len()
+        );
+        return Err(Invalid::new(field, why));
+    }
+    let text = String::from_utf8_lossy(pem);
+    let begins = |line: &str| line.starts_with("-----BEGIN ") && line.trim_end().ends_with(holds);
+    if !text.lines().any(begins) {
+        let why = format!("is no PEM: no line begins with \"-----BEGIN \" and ends with {holds:?}");
+        return Err(Invalid::new(field, why));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn component(change: impl FnOnce(&mut wire::Component)) -> Result<Target, Invalid> {
+        let mut component = wire::Component {
+            component_id: "bridge".to_owned(),
+            endpoint: "http://127.0.0.1:50051".to_owned(),
+            ..Default::default()
+        };
+        change(&mut component);
+        target(component, "component.", &ProbeSettings::default())
+    }
+
+    fn refusal(change: impl FnOnce(&mut wire::Component)) -> String {
+        component(change).unwrap_err().0
+    }
+
+    #[test]
+    fn endpoints_that_are_allowed() {
+        for value in [
+            "http://127.0.0.1:50051",
+            "http://[::1]:50051",
+            "https://bridge.example:443",
+            "HTTP://LOCALHOST:1",
+        ] {
+            endpoint("endpoint", value).unwrap();
+        }
+        assert_eq!(
+            endpoint("endpoint", "http://127.0.0.1:1/").unwrap(),
+            "http://127.0.0.1:1"
+        );
+    }
+
+    #[test]
+    fn endpoints_that_are_not() {
+        for (value, why) in [
+            ("", "empty"),
+            ("127.0.0.1:50051", "neither http nor https"),
+            ("bridge", "neither http nor https"),
+            ("ftp://127.0.0.1:1", "neither http nor https"),
+            ("http://127.0.0.1", "no port"),
+            ("http://127.0.0.1:0", "port 0"),
+            ("http://127.0.0.1:99999", ""),
+            ("http://user:secret@127.0.0.1:1", "user name"),
+            ("http://127.0.0.1:1/path", "path"),
+            ("http://127.0.0.1:1?query", "query"),
+            ("http://127.0.0.1:1#fragment", "fragment"),
+            ("http://:50051", ""),
+            ("http://a b:1", "not a URI"),
+            ("unix:///tmp/socket", ""),
+        ] {
+            let error = endpoint("component.endpoint", value).unwrap_err().0;
+            assert!(error.starts_with("component.endpoint: "), "{error}");
+            assert!(error.contains(why), "{error} lacks {why}");
+            assert!(error.contains("http://HOST:PORT"), "{error}");
+        }
+    }
+
+    #[test]
+    fn metadata_that_is_not_allowed_names_the_key_and_hides_the_value() {
+        for (key, value, why) in [
+            ("Authorization", "secret", "a-z"),
+            ("", "secret", "a-z"),
+            ("grpc-timeout", "secret", "reserved"),
+            ("te", "secret", "reserved"),
+            ("key-bin", "secret", "binary"),
+            ("authorization", "secret\n", "printable"),
+            ("authorization", "***", "send the value itself"),
+        ] {
+            let error = refusal(|c| {
+                c.metadata.insert(key.to_owned(), value.to_owned());
+            });
+            assert!(error.starts_with("component.metadata"), "{error}");
+            assert!(error.contains(why), "{error} lacks {why}");
+            assert!(!error.contains("secret\n"), "{error}");
+        }
+    }
+
+    #[test]
+    fn too_many_labels_are_refused() {
+        let error = refusal(|c| {
+            c.labels = (0..33).map(|i| (format!("k{i}"), String::new())).collect();
+        });
+        assert_eq!(
+            error,
+            "component.labels: 33 pairs are too many; allowed are 32"
+        );
+    }
+
+    #[test]
+    fn a_label_with_a_control_character_is_refused() {
+        let error = refusal(|c| {
+            c.labels.insert("team".to_owned(), "a\u{7}".to_owned());
+        });
+        assert!(error.starts_with("component.labels[\"team\"]: "), "{error}");
+    }
+
+    #[test]
+    fn tls_is_checked_whole() {
+        let tls = |change: fn(&mut wire::TlsOptions)| {
+            let mut options = wire::TlsOptions::default();
+            change(&mut options);
+            refusal(|c| {
+                c.endpoint = "https://127.0.0.1:1".to_owned();
+                c.tls = Some(options);
+            })
+        };
+        let error = tls(|t| t.ca_pem = "nonsense".into());
+        assert!(error.contains("tls.ca_pem: is no PEM"), "{error}");
+        let error = tls(|t| t.client_key_pem = "-----BEGIN PRIVATE KEY-----".into());
+        assert!(error.contains("both be set"), "{error}");
+        let error = tls(|t| t.server_name = "a/b".to_owned());
+        assert!(error.contains("tls.server_name"), "{error}");
+        let error = tls(|t| t.client_key_pem = "***".into());
+        assert!(error.contains("send the file itself"), "{error}");
+        let error = refusal(|c| c.tls = Some(wire::TlsOptions::default()));
+        assert!(error.contains("not https"), "{error}");
+    }
+
+    #[test]
+    fn a_certificate_that_only_looks_like_one_is_refused() {
+        let error = refusal(|c| {
+            c.endpoint = "https://127.0.0.1:1".to_owned();
+            c.tls = Some(wire::TlsOptions {
+                ca_pem: "-----BEGIN CERTIFICATE-----\n!!!!\n-----END CERTIFICATE-----\n".into(),
+                ..Default::default()
+            });
+        });
+        assert!(error.starts_with("component.tls: "), "{error}");
+    }
+
+    #[test]
+    fn a_key_is_no_certificate() {
+        let error = refusal(|c| {
+            c.endpoint = "https://127.0.0.1:1".to_owned();
+            c.tls = Some(wire::TlsOptions {
+                ca_pem: "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n".into(),
+                ..Default::default()
+            });
+        });
+        assert!(
+            error.starts_with("component.tls.ca_pem: is no PEM"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,164 @@
+//! Who reports, and how regularly.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use service_kit::clock::Now;
+
+use super::recency::Recency;
+use crate::domain::Vantage;
+
+/// A report that carries this many events may have more behind it: it does not show that its
+/// observer has told everything.
+const FULL_REPORT_EVENTS: usize = 1_000;
+/// Intervals that the regular one is taken from.
+const INTERVALS: usize = 8;
+
+/// A short name for an observer of one component.
+pub(crate) type ObserverKey = u32;
+
+/// One observer.
+#[derive(Clone, Debug)]
+pub(crate) struct Observer {
+    pub(crate) name: Arc<str>,
+    pub(crate) vantage: Vantage,
+    pub(crate) last_report: Instant,
+    /// The last report after which nothing was waiting to be told.
+    pub(crate) caught_up: Option<Instant>,
+    pub(crate) signed_off: bool,
+    /// Whether it ever named the threads that it reads. If not, its events must do.
+    pub(crate) declares_reading: bool,
+    /// The threads that it says it is reading.
+    pub(crate) reading: HashSet<Arc<str>>,
+    intervals: VecDeque<Duration>,
+    stamp: u64,
+}
+
+impl Observer {
+    /// Whether it reported lately and has not signed off.
+    pub(crate) fn reports(&self, silence: Duration, now: Now) -> bool {
+        !self.signed_off && now.since(self.last_report) <= silence
+    }
+
+    /// The usual time between two of its reports. `None`: fewer than three came.
+    #[allow(dead_code, reason = "for the rules that watch the witnesses")]
+    pub(crate) fn regular_interval(&self) -> Option<Duration> {
+        if self.intervals.len() < 2 {
+            return None;
+        }
+        let mut sorted: Vec<_> = self.intervals.iter().copied().collect();
+        sorted.sort_unstable();
+        sorted.get(sorted.len() / 2).copied()
+    }
+
+    /// `consumer:ID` or `producer:ID`.
+    pub(crate) fn source(&self) -> String {
+        format!("{}:{}", self.vantage.name(), self.name)
+    }
+}
+
+/// The observers of one component.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Observers {
+    by_key: HashMap<ObserverKey, Observer>,
+    names: HashMap<(Vantage, Arc<str>), ObserverKey>,
+    recency: Recency<ObserverKey>,
+    next: ObserverKey,
+}
+
+impl Observers {
+    /// Notes a report, and says who it is from.
+    pub(crate) fn reported(
+        &mut self,
+        name: &str,
+        vantage: Vantage,
+        events: usize,
+        now: Now,
+    ) -> ObserverKey {
+        let key = self
+            .find(name, vantage)
+            .unwrap_or_else(|| self.add(name, vantage, now));
+        if let Some(observer) = self.by_key.get_mut(&key) {
+            let interval = now.since(observer.last_report);
+            if !interval.is_zero() {
+                if observer.intervals.len() == INTERVALS {
+                    observer.intervals.pop_front();
+                }
+                observer.intervals.push_back(interval);
+            }
+            observer.last_report = observer.last_report.max(now.monotonic);
+            if events < FULL_REPORT_EVENTS {
+                observer.caught_up = observer.caught_up.max(Some(now.monotonic));
+            }
+            observer.signed_off = false;
+            self.recency.touch(&mut observer.stamp, &key);
+        }
+        key
+    }
+
+    pub(crate) fn find(&self, name: &str, vantage: Vantage) -> Option<ObserverKey> {
+        self.names.get(&(vantage, Arc::from(name))).copied()
+    }
+
+    fn add(&mut self, name: &str, vantage: Vantage, now: Now) -> ObserverKey {
+        let name: Arc<str> = name.into();
+        let key = self.next;
+        self.next = self.next.wrapping_add(1);
+        self.names.insert((vantage, name.clone()), key);
+        let observer = Observer {
+            name,
+            vantage,
+            last_report: now.monotonic,
+            caught_up: None,
+            signed_off: false,
+            declares_reading: false,
+            reading: HashSet::new(),
+            intervals: VecDeque::new(),
+            stamp: 0,
+        };
+        self.by_key.insert(key, observer);
+        key
+    }
+
+    pub(crate) fn get(&self, key: ObserverKey) -> Option<&Observer> {
+        self.by_key.get(&key)
+    }
+
+    pub(crate) fn get_mut(&mut self, key: ObserverKey) -> Option<&mut Observer> {
+        self.by_key.get_mut(&key)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.by_key.len()
+    }
+
+    pub(crate) fn oldest(&self) -> Option<ObserverKey> {
+        self.recency.oldest()
+    }
+
+    pub(crate) fn remove(&mut self, key: ObserverKey) {
+        if let Some(observer) = self.by_key.remove(&key) {
+            self.names.remove(&(observer.vantage, observer.name));
+            self.recency.forget(observer.stamp);
+        }
+    }
+
+    /// Those that have been silent since before `horizon`.
+    pub(crate) fn silent_before(&self, horizon: Instant) -> Vec<ObserverKey> {
+        let silent = |(key, observer): (&ObserverKey, &Observer)| {
+            (observer.last_report < horizon).then_some(*key)
+        };
+        self.by_key.iter().filter_map(silent).collect()
+    }
+
+    /// How many report at a vantage now.
+    pub(crate) fn reporting(&self, vantage: Vantage, silence: Duration, now: Now) -> u32 {
+        let count = self
+            .by_key
+            .values()
+            .filter(|observer| observer.vantage == vantage && observer.reports(silence, now))
+            .count();
+        u32::try_from(count).unwrap_or(u32::MAX)
+    }
+}

@@ -1,0 +1,117 @@
+//! The evidence in numbers.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use service_kit::clock::Now;
+
+use super::Evidence;
+use super::thread::{Event, Thread};
+use crate::domain::{ComponentId, ThreadStatus, Vantage};
+
+/// Events of one thread that a delay is taken from, the newest ones.
+const DELAYS_OF_THREAD_MAX: usize = 512;
+/// Events of one component that a delay is taken from.
+const DELAYS_MAX: usize = 512;
+
+/// What the witnesses of one component saw inside the window.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Totals {
+    pub(crate) produced: u64,
+    pub(crate) consumed: u64,
+    pub(crate) producers: u32,
+    pub(crate) consumers: u32,
+    pub(crate) threads: u32,
+    pub(crate) runs_open: u32,
+    pub(crate) delay_median: Option<Duration>,
+    /// When the newest of the events seen at both vantages was first reported.
+    pub(crate) newest_confirmed: Option<Instant>,
+}
+
+impl Evidence {
+    pub(crate) fn totals(&self, now: Now) -> Totals {
+        let silence = self.limits.observer_silence;
+        let horizon = now.monotonic.checked_sub(self.limits.window);
+        Totals {
+            produced: self.produced_held,
+            consumed: self.consumed_held,
+            producers: self.observers.reporting(Vantage::Producer, silence, now),
+            consumers: self.observers.reporting(Vantage::Consumer, silence, now),
+            threads: count(self.threads.len()),
+            runs_open: count(self.runs.open_count()),
+            delay_median: self.delay_median(),
+            newest_confirmed: self.newest_confirmed.filter(|at| Some(*at) >= horizon),
+        }
+    }
+
+    /// Observers that report now.
+    pub(crate) fn reporting(&self, now: Now) -> u32 {
+        let silence = self.limits.observer_silence;
+        self.observers.reporting(Vantage::Producer, silence, now)
+            + self.observers.reporting(Vantage::Consumer, silence, now)
+    }
+
+    fn delay_median(&self) -> Option<Duration> {
+        let each = (DELAYS_MAX / self.threads.len().max(1)).max(1);
+        let delays = self
+            .threads
+            .values()
+            .flat_map(|thread| thread.events().rev().filter_map(Event::delay).take(each));
+        median(delays.take(DELAYS_MAX).collect())
+    }
+
+    /// What was seen of a thread. `None`: nothing inside the window.
+    pub(crate) fn thread_status(
+        &self,
+        component_id: &ComponentId,
+        thread_id: &str,
+        now: Now,
+    ) -> Option<ThreadStatus> {
+        let thread = self
+            .threads
+            .get(thread_id)
+            .filter(|thread| thread.len() > 0)?;
+        let mut counts_by_type = BTreeMap::new();
+        for event in thread.events() {
+            *counts_by_type.entry(event.kind.to_string()).or_insert(0) += 1;
+        }
+        let seen = |is: fn(&Event) -> bool| thread.events().filter(|event| is(event)).count();
+        let newest = thread.newest();
+        let delays = thread.events().rev().filter_map(Event::delay);
+        Some(ThreadStatus {
+            thread_id: thread_id.to_owned(),
+            component_id: component_id.clone(),
+            produced: seen(|event| event.produced.is_some()) as u64,
+            consumed: seen(|event| event.consumed.is_some()) as u64,
+            counts_by_type,
+            last_event: newest.map(|(time, _)| time),
+            last_event_type: newest.map(|(_, kind)| kind.to_string()).unwrap_or_default(),
+            runs: self.runs.of_thread(thread_id, now),
+            consumers: self.consumers_of(thread, now),
+            delay_median: median(delays.take(DELAYS_OF_THREAD_MAX).collect()),
+        })
+    }
+
+    /// Consumers that read a thread now.
+    fn consumers_of(&self, thread: &Thread, now: Now) -> u32 {
+        let silence = self.limits.observer_silence;
+        let reads = thread.readers.iter().filter(|(key, reader)| {
+            let observer = self.observers.get(**key);
+            let declared = reader.reading_since.is_some();
+            let lately = || reader.last_event.is_some_and(|at| now.since(at) <= silence);
+            reader.left.is_none()
+                && observer.is_some_and(|observer| observer.reports(silence, now))
+                && (declared || lately())
+        });
+        count(reads.count())
+    }
+}
+
+fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+fn median(mut delays: Vec<Duration>) -> Option<Duration> {
+    delays.sort_unstable();
+    delays.get(delays.len() / 2).copied()
+}

@@ -1,0 +1,317 @@
+//! One component: what it claims, what was witnessed, what was found.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use service_kit::clock::Now;
+
+use super::api::Target;
+use super::coverage::Coverage;
+use super::settings::FleetSettings;
+use crate::audit::assess::{Material, OpenFinding, assess};
+use crate::audit::claims::Claims;
+use crate::audit::rule::View;
+use crate::audit::rules::RULES;
+use crate::audit::validation::validate;
+use crate::domain::{Agreement, Audit, CallError, Finding, Probed, Trend, Verdict};
+use crate::evidence::Evidence;
+use crate::evidence::loss::{Losses, Scope};
+use crate::incident::{Changes, FindingIds, Incidents};
+
+/// Between two clearings of what is older than the evidence window.
+pub(super) const EXPIRY_INTERVAL: Duration = Duration::from_secs(10);
+/// An audit that was asked for and has not come after this long is asked for again.
+const AUDIT_PATIENCE: Duration = Duration::from_secs(5);
+/// Resolved findings that the next audit shows.
+const RESOLVED_SHOWN_MAX: usize = 50;
+
+/// Names one caller that waits for an audit.
+pub(crate) type Waiter = u64;
+
+/// What the monitor itself is like while it judges.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Watchfulness {
+    /// Since when it has been awake.
+    pub(super) awake_since: Instant,
+    /// Whether it woke so lately that what waits was not read yet.
+    pub(super) recovering: bool,
+}
+
+/// One component.
+#[derive(Debug)]
+pub(super) struct Component {
+    pub(super) target: Target,
+    pub(super) generation: u64,
+    pub(super) claims: Claims,
+    pub(super) evidence: Evidence,
+    pub(super) incidents: Incidents,
+    pub(super) audits: VecDeque<Arc<Audit>>,
+    pub(super) waiters: Vec<Waiter>,
+    losses: Losses,
+    coverage: Coverage,
+    resolved_since_audit: Vec<Finding>,
+    /// Something new came since the last evaluation.
+    pub(super) dirty: bool,
+    /// Too many findings were open at the last evaluation.
+    suppressing: bool,
+    evaluated: Option<Instant>,
+    deadline: Option<Instant>,
+    /// There is a reason for an audit that none was asked for yet.
+    pub(super) audit_wanted: bool,
+    audit_asked: Option<Instant>,
+    pub(super) expires: Instant,
+    /// When a probe that ended is started again. `None`: it runs.
+    pub(super) probe_restart: Option<Instant>,
+}
+
+impl Component {
+    pub(super) fn new(
+        target: Target,
+        generation: u64,
+        evidence: Evidence,
+        settings: &FleetSettings,
+        now: Now,
+    ) -> Self {
+        Self {
+            target,
+            generation,
+            claims: Claims::new(settings.claims_max, now),
+            evidence,
+            incidents: Incidents::new(settings.incident),
+            audits: VecDeque::new(),
+            waiters: Vec::new(),
+            losses: Losses::default(),
+            coverage: Coverage::default(),
+            resolved_since_audit: Vec::new(),
+            dirty: true,
+            suppressing: false,
+            evaluated: None,
+            deadline: None,
+            audit_wanted: false,
+            audit_asked: None,
+            // Spread out, so that a thousand components do not clear in one tick.
+            expires: now.monotonic + EXPIRY_INTERVAL.mul_f64(1.0 + (generation % 20) as f64 / 20.0),
+            probe_restart: None,
+        }
+    }
+
+    /// Another endpoint, or another way to it: what was claimed before says nothing of it.
+    pub(super) fn begin_anew(&mut self, generation: u64, settings: &FleetSettings, now: Now) {
+        self.generation = generation;
+        self.claims = Claims::new(settings.claims_max, now);
+        self.coverage = Coverage::default();
+        self.dirty = true;
+        self.audit_asked = None;
+        self.audit_wanted = false;
+        self.probe_restart = None;
+    }
+
+    /// Whether an evaluation could change anything.
+    pub(super) fn is_due(&self, now: Now) -> bool {
+        self.dirty
+            || self.incidents.is_pending()
+            || self
+                .deadline
+                .is_some_and(|deadline| deadline < now.monotonic)
+            || self.evidence.is_pending()
+    }
+
+    /// Whether the last evaluation is long enough ago.
+    pub(super) fn may_evaluate(&self, gap: Duration, now: Now) -> bool {
+        self.evaluated
+            .is_none_or(|evaluated| now.since(evaluated) >= gap)
+    }
+
+    /// Asks every rule.
+    pub(super) fn evaluate(
+        &mut self,
+        settings: &FleetSettings,
+        watch: Watchfulness,
+        ids: &mut FindingIds,
+        now: Now,
+    ) -> Changes {
+        let scope = Scope {
+            grace: settings.rules.delivery_grace,
+            baseline: self.claims.baseline(),
+            silence: settings.evidence.observer_silence,
+        };
+        self.losses = self.evidence.losses(scope, now);
+        let mut changes = Changes::default();
+        let down = self.claims.is_down();
+        let view = View {
+            claims: &self.claims,
+            evidence: &self.evidence,
+            losses: &self.losses,
+            awake_since: watch.awake_since,
+        };
+        for rule in RULES.iter().filter(|rule| !down || rule.judges_outage) {
+            let outcome = (rule.check)(&view, &settings.rules, now);
+            let id = &self.target.component_id;
+            self.incidents
+                .apply(id, rule, outcome, ids, now, &mut changes);
+        }
+        self.resolved_since_audit
+            .extend_from_slice(&changes.resolved);
+        let over = self
+            .resolved_since_audit
+            .len()
+            .saturating_sub(RESOLVED_SHOWN_MAX);
+        self.resolved_since_audit.drain(..over);
+        self.dirty = false;
+        self.evaluated = Some(now.monotonic);
+        self.deadline = self
+            .claims
+            .next_deadline(&settings.rules, watch.awake_since, now);
+        changes
+    }
+
+    /// Whether witnesses confirm by now what the newest audit had to leave undecided.
+    pub(super) fn newly_confirmed(&self, settings: &FleetSettings, now: Now) -> bool {
+        let newest = self
+            .audits
+            .back()
+            .and_then(|audit| audit.validation.as_ref());
+        if newest.is_none_or(|validation| validation.agreement != Agreement::Undecided) {
+            return false;
+        }
+        let view = View {
+            claims: &self.claims,
+            evidence: &self.evidence,
+            losses: &self.losses,
+            awake_since: now.monotonic,
+        };
+        let validation = validate(&view, false, settings.rules.delivery_grace, now);
+        validation.agreement == Agreement::Confirmed
+    }
+
+    /// How many findings were suppressed, where none had been in the evaluation before.
+    pub(super) fn newly_suppressed(&mut self, changes: &Changes) -> Option<u64> {
+        let began = !self.suppressing && changes.suppressed > 0;
+        self.suppressing = changes.suppressed > 0;
+        began.then_some(changes.suppressed)
+    }
+
+    /// Whether an audit was asked for and has not come yet.
+    pub(super) fn awaits_audit(&self, now: Now) -> bool {
+        self.audit_asked
+            .is_some_and(|asked| now.since(asked) < AUDIT_PATIENCE)
+    }
+
+    /// Whether to ask now for the audit that is wanted. One that is under way may have begun
+    /// before there was a reason, so the wish is kept until it is done.
+    pub(super) fn ask_audit(&mut self, gap: Duration, now: Now) -> bool {
+        let last = self.claims.calls.last;
+        let lately = last.is_some_and(|last| now.since(last.monotonic) < gap);
+        if !self.audit_wanted || lately || self.awaits_audit(now) {
+            return false;
+        }
+        self.audit_wanted = false;
+        self.audit_asked = Some(now.monotonic);
+        true
+    }
+
+    /// Takes an audit's calls into the claims, and says whether their failure proves anything.
+    pub(super) fn take_calls(&mut self, probed: &Probed, watch: Watchfulness, now: Now) -> bool {
+        self.audit_asked = None;
+        self.dirty = true;
+        // A call that failed while the monitor slept says nothing of the component.
+        let proves = probed.health.is_ok() || !watch.recovering;
+        if proves {
+            self.claims.probed(probed, now);
+        } else if let Err(error) = &probed.health {
+            let own = CallError::Own(format!("the monitor stood still: {error}"));
+            let probed = Probed {
+                health: Err(own),
+                ..probed.clone()
+            };
+            self.claims.probed(&probed, now);
+        }
+        proves
+    }
+
+    /// Makes the audit of calls that were taken, and keeps it.
+    pub(super) fn audit(
+        &mut self,
+        probed: Probed,
+        settings: &FleetSettings,
+        watch: Watchfulness,
+        now: Now,
+    ) -> Arc<Audit> {
+        let produced = self.evidence.counters().produced;
+        let witness_coverage = match &probed.metrics {
+            Ok(metrics) => self.coverage.update(&metrics.value, produced),
+            Err(_) => None,
+        };
+        let open = self
+            .incidents
+            .open()
+            .map(|(finding, part, conclusive)| OpenFinding {
+                finding,
+                part,
+                conclusive,
+            });
+        let material = Material {
+            component_id: &self.target.component_id,
+            view: View {
+                claims: &self.claims,
+                evidence: &self.evidence,
+                losses: &self.losses,
+                awake_since: watch.awake_since,
+            },
+            probed,
+            open: open.collect(),
+            resolved: std::mem::take(&mut self.resolved_since_audit),
+            witness_coverage,
+            history: u32::try_from(self.audits.len()).unwrap_or(u32::MAX),
+            monitor_stalled: watch.recovering,
+        };
+        let audit = Arc::new(assess(material, &settings.rules, &settings.audit, now));
+        while self.audits.len() >= settings.audits_max.max(1) {
+            self.audits.pop_front();
+        }
+        self.audits.push_back(audit.clone());
+        audit
+    }
+
+    pub(super) fn verdict(&self) -> Verdict {
+        let newest = self.audits.back();
+        newest.map_or(Verdict::NoData, |audit| audit.assessment.verdict)
+    }
+
+    /// The newest score. `None`: there was no audit, or it could not look.
+    pub(super) fn score(&self) -> Option<f64> {
+        let newest = self.audits.back()?;
+        (newest.assessment.verdict != Verdict::NoData).then_some(newest.assessment.score)
+    }
+
+    pub(super) fn last_audit(&self) -> Option<SystemTime> {
+        self.audits.back().map(|audit| audit.at)
+    }
+
+    pub(super) fn trend(&self) -> Trend {
+        let verdicts = || self.audits.iter().map(|audit| audit.assessment.verdict);
+        let count = |of: &[Verdict]| {
+            u32::try_from(verdicts().filter(|verdict| of.contains(verdict)).count())
+                .unwrap_or(u32::MAX)
+        };
+        let scores: Vec<_> = self
+            .audits
+            .iter()
+            .filter(|audit| audit.assessment.verdict != Verdict::NoData)
+            .map(|audit| audit.assessment.score)
+            .collect();
+        Trend {
+            audits: u32::try_from(self.audits.len()).unwrap_or(u32::MAX),
+            healthy: count(&[Verdict::Healthy, Verdict::Unverified]),
+            failed: count(&[Verdict::Degraded, Verdict::SilentFailure, Verdict::Down]),
+            average_score: mean(&scores),
+            last_audit: self.last_audit(),
+        }
+    }
+}
+
+/// `None`: of nothing.
+pub(super) fn mean(scores: &[f64]) -> Option<f64> {
+    (!scores.is_empty()).then(|| scores.iter().sum::<f64>() / scores.len() as f64)
+}

@@ -1,0 +1,375 @@
+//! What the fleet knows and decides. Pure: events and the time come in, effects go out.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use service_kit::clock::Now;
+
+use super::api::{FleetError, Target};
+use super::component::{Component, EXPIRY_INTERVAL, Waiter, Watchfulness};
+use super::settings::{FleetSettings, Identity};
+use super::unregistered::Unregistered;
+use crate::audit::assess::{no_data, not_monitored};
+use crate::domain::{Audit, ComponentId, Finding};
+use crate::incident::{Changes, FindingIds};
+
+/// What the fleet wants done.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Effect {
+    StartProbe {
+        target: Target,
+        generation: u64,
+    },
+    StopProbe(ComponentId),
+    AuditNow(ComponentId),
+    /// A finding opened or resolved.
+    Publish(Finding),
+    /// Findings were not opened, because too many are open already.
+    Suppressed {
+        component_id: ComponentId,
+        count: u64,
+    },
+    /// A caller's audit is there.
+    Answer {
+        waiter: Waiter,
+        audit: Arc<Audit>,
+    },
+}
+
+/// Counted since the start.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Totals {
+    pub(super) audits: u64,
+    pub(super) audits_by_verdict: BTreeMap<&'static str, u64>,
+    pub(super) findings_opened: u64,
+    pub(super) findings_resolved: u64,
+    /// Findings open now, by rule and severity.
+    pub(super) findings_open: BTreeMap<(&'static str, &'static str), u64>,
+    pub(super) events_witnessed: u64,
+    pub(super) events_repeated: u64,
+    /// Of components that are gone.
+    pub(super) evicted_before: u64,
+}
+
+/// The loop's own pulse.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pulse {
+    pub(super) started: Now,
+    pub(super) last_turn: Instant,
+    pub(super) last_tick: Option<Now>,
+    pub(super) tick_lateness: Duration,
+    awake_since: Instant,
+    recovering_until: Instant,
+}
+
+/// Everything that the monitor knows.
+pub(crate) struct FleetState {
+    pub(super) settings: FleetSettings,
+    pub(super) components: BTreeMap<ComponentId, Component>,
+    pub(super) unregistered: Unregistered,
+    pub(super) totals: Totals,
+    pub(super) pulse: Pulse,
+    pub(super) report_sequence: u64,
+    pub(super) ids: FindingIds,
+    generations: u64,
+    /// Events of all evidence together.
+    pub(super) events_held: usize,
+    draining: bool,
+    effects: Vec<Effect>,
+}
+
+impl FleetState {
+    pub(crate) fn new(settings: FleetSettings, identity: Identity, now: Now) -> Self {
+        Self {
+            ids: FindingIds::new(identity.instance_id),
+            unregistered: Unregistered::new(settings.evidence),
+            settings,
+            components: BTreeMap::new(),
+            totals: Totals::default(),
+            pulse: Pulse {
+                started: now,
+                last_turn: now.monotonic,
+                last_tick: None,
+                tick_lateness: Duration::ZERO,
+                awake_since: now.monotonic,
+                recovering_until: now.monotonic,
+            },
+            report_sequence: 0,
+            generations: 0,
+            events_held: 0,
+            draining: false,
+            effects: Vec::new(),
+        }
+    }
+
+    /// What is to be done since the last call.
+    pub(crate) fn take_effects(&mut self) -> Vec<Effect> {
+        std::mem::take(&mut self.effects)
+    }
+
+    /// Notes that the loop turns. Where it stood still, what waits is read before anything is
+    /// concluded.
+    pub(crate) fn turn(&mut self, now: Now) {
+        let allowed = self.settings.tick + self.settings.stall_tolerance;
+        if now.since(self.pulse.last_turn) > allowed {
+            self.pulse.awake_since = now.monotonic;
+            self.pulse.recovering_until = now.monotonic + self.settings.stall_recovery;
+        }
+        self.pulse.last_turn = now.monotonic;
+    }
+
+    pub(super) fn watchfulness(&self, now: Now) -> Watchfulness {
+        Watchfulness {
+            awake_since: self.pulse.awake_since,
+            recovering: now.monotonic < self.pulse.recovering_until,
+        }
+    }
+
+    /// Adds a component or changes it; says whether it was there before.
+    ///
+    /// # Errors
+    /// [`FleetError::TooManyComponents`].
+    pub(crate) fn register(&mut self, target: Target, now: Now) -> Result<bool, FleetError> {
+        let id = target.component_id.clone();
+        if let Some(known) = self.components.get_mut(&id) {
+            let same_way = known.target.endpoint == target.endpoint
+                && known.target.tls == target.tls
+                && known.target.metadata == target.metadata;
+            known.target = target;
+            if !same_way {
+                self.generations += 1;
+                known.begin_anew(self.generations, &self.settings, now);
+                self.effects.push(Effect::StopProbe(id.clone()));
+                self.start_probe(&id);
+            }
+            return Ok(true);
+        }
+        if self.components.len() >= self.settings.components_max {
+            return Err(FleetError::TooManyComponents(self.components.len()));
+        }
+        self.generations += 1;
+        // Witnesses may have reported before the component was registered.
+        let evidence = self.unregistered.take(&id, self.settings.evidence);
+        let component = Component::new(target, self.generations, evidence, &self.settings, now);
+        self.components.insert(id.clone(), component);
+        self.start_probe(&id);
+        Ok(false)
+    }
+
+    fn start_probe(&mut self, id: &ComponentId) {
+        if self.draining {
+            return;
+        }
+        if let Some(component) = self.components.get(id) {
+            self.effects.push(Effect::StartProbe {
+                target: component.target.clone(),
+                generation: component.generation,
+            });
+        }
+    }
+
+    /// Forgets a component and everything known of it.
+    ///
+    /// # Errors
+    /// [`FleetError::NotRegistered`].
+    pub(crate) fn remove(&mut self, component_id: &str, now: Now) -> Result<(), FleetError> {
+        let Some((id, component)) = self.components.remove_entry(component_id) else {
+            return Err(FleetError::NotRegistered(component_id.to_owned()));
+        };
+        self.effects.push(Effect::StopProbe(id.clone()));
+        let audit = Arc::new(not_monitored(id, now));
+        for waiter in &component.waiters {
+            self.answer(*waiter, &audit);
+        }
+        self.events_held = self
+            .events_held
+            .saturating_sub(component.evidence.events_held());
+        self.totals.evicted_before += component.evidence.counters().evicted;
+        // Who follows the findings must not wait for ever for these to end.
+        let resolved = component.incidents.open().map(|(finding, ..)| Finding {
+            resolve_time: Some(now.wall),
+            ..finding.clone()
+        });
+        let changes = Changes {
+            resolved: resolved.collect(),
+            ..Changes::default()
+        };
+        self.publish(changes);
+        Ok(())
+    }
+
+    /// Someone waits for an audit made now.
+    pub(crate) fn audit(&mut self, component_id: &str, waiter: Waiter, now: Now) {
+        let waiters_max = self.settings.audit_waiters_max;
+        let draining = self.draining;
+        let Some(component) = self.components.get_mut(component_id) else {
+            let audit = Arc::new(not_monitored(component_id.into(), now));
+            self.answer(waiter, &audit);
+            return;
+        };
+        let id = component.target.component_id.clone();
+        if draining || component.waiters.len() >= waiters_max {
+            let why = if draining {
+                "the monitor is shutting down"
+            } else {
+                "too many callers are waiting for an audit"
+            };
+            let newest = component.audits.back().cloned();
+            let audit = newest.unwrap_or_else(|| Arc::new(no_data(id, why, now)));
+            self.answer(waiter, &audit);
+            return;
+        }
+        component.waiters.push(waiter);
+        self.effects.push(Effect::AuditNow(id));
+    }
+
+    pub(super) fn answer(&mut self, waiter: Waiter, audit: &Arc<Audit>) {
+        let audit = audit.clone();
+        self.effects.push(Effect::Answer { waiter, audit });
+    }
+
+    /// Looks at every deadline that may have passed.
+    pub(crate) fn tick(&mut self, lateness: Duration, now: Now) {
+        self.pulse.tick_lateness = lateness;
+        self.pulse.last_tick = Some(now);
+        if self.draining {
+            return;
+        }
+        let ids: Vec<_> = self
+            .components
+            .iter()
+            .filter(|(_, component)| {
+                component.is_due(now)
+                    || component.expires <= now.monotonic
+                    || component.audit_wanted
+                    || component.probe_restart.is_some()
+            })
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in ids {
+            self.tend(&id, now);
+        }
+        let dropped = self.unregistered.expire(now);
+        self.events_held = self.events_held.saturating_sub(dropped);
+    }
+
+    fn tend(&mut self, id: &ComponentId, now: Now) {
+        let watch = self.watchfulness(now);
+        let Some(component) = self.components.get_mut(id) else {
+            return;
+        };
+        if component.expires <= now.monotonic {
+            component.expires = now.monotonic + EXPIRY_INTERVAL;
+            let before = component.evidence.events_held();
+            component.dirty |= component.evidence.expire(now);
+            let left = before.saturating_sub(component.evidence.events_held());
+            self.events_held = self.events_held.saturating_sub(left);
+        }
+        if component
+            .probe_restart
+            .is_some_and(|at| at <= now.monotonic)
+        {
+            component.probe_restart = None;
+            self.generations += 1;
+            component.generation = self.generations;
+            self.start_probe(id);
+        }
+        if let Some(component) = self.components.get(id)
+            && component.is_due(now)
+            && !watch.recovering
+        {
+            self.evaluate(id, now);
+        }
+        self.ask_audit(id, now);
+    }
+
+    pub(super) fn evaluate_soon(&mut self, id: &ComponentId, now: Now) {
+        let gap = self.settings.evaluation_gap;
+        let recovering = self.watchfulness(now).recovering;
+        let ready = |component: &Component| component.may_evaluate(gap, now);
+        if !recovering && !self.draining && self.components.get(id).is_some_and(ready) {
+            self.evaluate(id, now);
+        }
+    }
+
+    fn evaluate(&mut self, id: &ComponentId, now: Now) {
+        let watch = self.watchfulness(now);
+        let Some(component) = self.components.get_mut(id) else {
+            return;
+        };
+        let changes = component.evaluate(&self.settings, watch, &mut self.ids, now);
+        let suppressed = component.newly_suppressed(&changes);
+        let grace = self.settings.rules.watch_grace;
+        let unheard = !component.awaits_audit(now)
+            && component.claims.needs_audit(grace, watch.awake_since, now);
+        let news = unheard
+            || changes.suspected
+            || !changes.is_empty()
+            || component.newly_confirmed(&self.settings, now);
+        self.publish(changes);
+        if let Some(count) = suppressed {
+            let component_id = id.clone();
+            self.effects.push(Effect::Suppressed {
+                component_id,
+                count,
+            });
+        }
+        if news {
+            self.want_audit(id, now);
+        }
+    }
+
+    pub(super) fn want_audit(&mut self, id: &ComponentId, now: Now) {
+        if let Some(component) = self.components.get_mut(id) {
+            component.audit_wanted = true;
+        }
+        self.ask_audit(id, now);
+    }
+
+    /// Asks for the audit that is wanted, unless it is too soon; the next tick tries again.
+    fn ask_audit(&mut self, id: &ComponentId, now: Now) {
+        let gap = self.settings.audit_gap;
+        if let Some(component) = self.components.get_mut(id)
+            && !self.draining
+            && component.ask_audit(gap, now)
+        {
+            self.effects.push(Effect::AuditNow(id.clone()));
+        }
+    }
+
+    pub(super) fn publish(&mut self, changes: Changes) {
+        for finding in &changes.opened {
+            let open = self.totals.findings_open.entry(finding.key()).or_default();
+            *open += 1;
+            self.totals.findings_opened += 1;
+        }
+        for finding in &changes.resolved {
+            let open = self.totals.findings_open.entry(finding.key()).or_default();
+            *open = open.saturating_sub(1);
+            self.totals.findings_resolved += 1;
+        }
+        let changed = changes.opened.into_iter().chain(changes.resolved);
+        self.effects.extend(changed.map(Effect::Publish));
+    }
+
+    /// The process shuts down: nothing is concluded any more, and what is known can be read
+    /// until the end.
+    pub(crate) fn drain(&mut self, now: Now) {
+        self.draining = true;
+        let mut waiting = Vec::new();
+        for (id, component) in &mut self.components {
+            self.effects.push(Effect::StopProbe(id.clone()));
+            let waiters = std::mem::take(&mut component.waiters);
+            if !waiters.is_empty() {
+                let why = "the monitor is shutting down";
+                waiting.push((waiters, Arc::new(no_data(id.clone(), why, now))));
+            }
+        }
+        for (waiters, audit) in waiting {
+            for waiter in waiters {
+                self.answer(waiter, &audit);
+            }
+        }
+    }
+}

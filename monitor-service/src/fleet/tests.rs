@@ -1,0 +1,6 @@
+//! Stories: what the fleet makes of what happens, on a clock that moves by hand.
+
+mod scale;
+mod stories;
+mod teller;
+mod wiring;

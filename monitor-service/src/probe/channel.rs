@@ -1,0 +1,219 @@
+//! One target's channel: connected on demand, kept for ever, pinged while idle.
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http::Uri;
+use hyper_util::rt::TokioIo;
+use monitorable::monitorable::v1::monitorable_client::MonitorableClient;
+use tokio::net::{TcpStream, lookup_host};
+use tonic::metadata::{AsciiMetadataKey, AsciiMetadataValue};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic::{Request, Status};
+
+use super::settings::ProbeSettings;
+use crate::fleet::api::{Target, TlsTarget};
+
+/// Largest answer that is read, in bytes.
+pub(crate) const MAX_ANSWER_BYTES: usize = 1024 * 1024;
+/// HTTP/2 flow-control window of each stream and connection, in bytes. Small, because thousands
+/// of channels may be open; it still holds a large report.
+const WINDOW_BYTES: u32 = 64 * 1024;
+/// Calls that may wait for one channel: two of an audit, one stream, and as many retries.
+const CALLS_WAITING: usize = 8;
+/// Largest header block of an answer, in bytes.
+const MAX_HEADER_BYTES: u32 = 16 * 1024;
+
+/// A client of one target.
+pub(crate) type Client = MonitorableClient<InterceptedService<Channel, SendMetadata>>;
+
+/// Adds the target's metadata to each call.
+#[derive(Clone)]
+pub(crate) struct SendMetadata {
+    entries: Arc<[(AsciiMetadataKey, AsciiMetadataValue)]>,
+}
+
+impl Interceptor for SendMetadata {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        for (key, value) in self.entries.iter() {
+            request.metadata_mut().insert(key.clone(), value.clone());
+        }
+        Ok(request)
+    }
+}
+
+/// How the newest attempt to connect stands: what a call that got no answer was waiting for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum LinkState {
+    /// No attempt was made yet.
+    Idle,
+    /// An attempt is under way.
+    Connecting,
+    /// TCP is up, or was: only the next attempt changes this.
+    Connected,
+}
+
+/// The state of one target's connection. Behind a lock because the connector and the calls run in
+/// different tasks; held for a copy only.
+#[derive(Debug)]
+pub(crate) struct Link(Mutex<LinkState>);
+
+impl Link {
+    fn set(&self, state: LinkState) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = state;
+    }
+
+    pub(crate) fn state(&self) -> LinkState {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+/// Makes a target's client; nothing is sent yet.
+///
+/// # Errors
+/// A phrase that names the field, where TLS options or metadata are not usable.
+pub(crate) fn open(
+    target: &Target,
+    settings: &ProbeSettings,
+) -> Result<(Client, Arc<Link>), String> {
+    let endpoint = endpoint(target, settings)?;
+    let interceptor = SendMetadata {
+        entries: metadata(target)?,
+    };
+    let link = Arc::new(Link(Mutex::new(LinkState::Idle)));
+    let connector = {
+        let (link, deadline) = (link.clone(), settings.connect_deadline);
+        tower::service_fn(move |uri: Uri| connect(uri, link.clone(), deadline))
+    };
+    let channel = endpoint.connect_with_connector_lazy(connector);
+    let client = MonitorableClient::with_interceptor(channel, interceptor)
+        .max_decoding_message_size(MAX_ANSWER_BYTES);
+    Ok((client, link))
+}
+
+/// Whether a client could be made of the target; nothing is made.
+///
+/// # Errors
+/// As [`open`].
+pub(crate) fn check(target: &Target, settings: &ProbeSettings) -> Result<(), String> {
+    endpoint(target, settings)?;
+    metadata(target)?;
+    Ok(())
+}
+
+fn endpoint(target: &Target, settings: &ProbeSettings) -> Result<Endpoint, String> {
+    let shown = &target.endpoint;
+    let endpoint = Endpoint::from_shared(shown.clone())
+        .map_err(|error| format!("endpoint: {shown:?} is not a URI: {error}"))?
+        .user_agent(concat!("monitor-service/", env!("CARGO_PKG_VERSION")))
+        .map_err(|error| format!("user agent: {error}"))?
+        .http2_keep_alive_interval(settings.keepalive_interval)
+        .keep_alive_timeout(settings.keepalive_timeout)
+        .keep_alive_while_idle(true)
+        .http2_max_header_list_size(MAX_HEADER_BYTES)
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES)
+        .buffer_size(CALLS_WAITING);
+    if !shown.starts_with("https://") {
+        return Ok(endpoint);
+    }
+    endpoint
+        .tls_config(tls(target.tls.as_ref(), settings.connect_deadline))
+        .map_err(|error| format!("tls: {}", root_cause(&error)))
+}
+
+fn tls(options: Option<&TlsTarget>, handshake_deadline: Duration) -> ClientTlsConfig {
+    let config = ClientTlsConfig::new().timeout(handshake_deadline);
+    let Some(options) = options else {
+        return config.with_native_roots();
+    };
+    let config = if options.ca_pem.is_empty() {
+        config.with_native_roots()
+    } else {
+        config.ca_certificate(Certificate::from_pem(&options.ca_pem))
+    };
+    let config = if options.client_certificate_pem.is_empty() {
+        config
+    } else {
+        config.identity(Identity::from_pem(
+            &options.client_certificate_pem,
+            &options.client_key_pem,
+        ))
+    };
+    if options.server_name.is_empty() {
+        config
+    } else {
+        config.domain_name(options.server_name.clone())
+    }
+}
+
+fn metadata(target: &Target) -> Result<Arc<[(AsciiMetadataKey, AsciiMetadataValue)]>, String> {
+    target
+        .metadata
+        .iter()
+        .map(|(key, value)| {
+            let name = AsciiMetadataKey::from_bytes(key.as_bytes())
+                .map_err(|_| format!("metadata: {key:?} is not a metadata key"))?;
+            let mut value = AsciiMetadataValue::try_from(value.as_str())
+                .map_err(|_| format!("metadata[{key:?}]: the value is not printable ASCII"))?;
+            value.set_sensitive(true);
+            Ok((name, value))
+        })
+        .collect()
+}
+
+async fn connect(
+    uri: Uri,
+    link: Arc<Link>,
+    deadline: Duration,
+) -> Result<TokioIo<TcpStream>, io::Error> {
+    link.set(LinkState::Connecting);
+    let stream = tokio::time::timeout(deadline, connect_any(&uri, deadline))
+        .await
+        .unwrap_or_else(|_| Err(no_connection_within(deadline)))?;
+    stream.set_nodelay(true)?;
+    link.set(LinkState::Connected);
+    Ok(TokioIo::new(stream))
+}
+
+pub(super) fn no_connection_within(deadline: Duration) -> io::Error {
+    let why = format!("no connection within {deadline:?}");
+    io::Error::new(io::ErrorKind::TimedOut, why)
+}
+
+/// Tries each address of the host in turn, each with an even share of the time, so that one that
+/// swallows packets leaves time for the next.
+async fn connect_any(uri: &Uri, deadline: Duration) -> Result<TcpStream, io::Error> {
+    let host = uri
+        .host()
+        .unwrap_or_default()
+        .trim_start_matches('[')
+        .trim_end_matches(']');
+    let port = uri.port_u16().unwrap_or_default();
+    let addresses: Vec<_> = lookup_host((host, port)).await?.collect();
+    let share = deadline / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
+    let mut last = io::Error::other(format!("{host:?} has no address"));
+    for address in addresses {
+        match tokio::time::timeout(share, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => last = error,
+            Err(_) => last = no_connection_within(share),
+        }
+    }
+    Err(last)
+}
+
+/// What the last error of a chain says.
+pub(crate) fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
+}

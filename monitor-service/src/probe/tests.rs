@@ -1,0 +1,498 @@
+//! The probes against a real Monitorable server on port 0: a target of our own making, which can
+//! be told to misbehave.
+
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use monitorable::monitorable::v1::monitorable_server::{Monitorable, MonitorableServer};
+use monitorable::monitorable::v1::{
+    GetHealthStatusRequest, GetHealthStatusResponse, GetMetricsRequest, GetMetricsResponse,
+    HealthStatus, Metrics, Reason, State, WatchHealthRequest, WatchHealthResponse,
+};
+use service_kit::clock::Clock;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{Stream, StreamExt};
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tonic::{Request, Response, Status};
+
+use super::ProbeSet;
+use super::settings::ProbeSettings;
+use crate::domain::{CallError, ProbeEvent, Probed, WatchReason};
+use crate::fleet::api::{Command, FleetHandle, Probes, Target};
+
+/// Longer than anything here may take; a test that waits for it fails.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What the target does wrong.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Fault {
+    #[default]
+    None,
+    /// Never answers a unary call.
+    Hangs,
+    /// Answers with a status.
+    Refuses,
+    /// Answers without a health report.
+    Empty,
+    /// Answers with another nonce.
+    OldNonce,
+    /// Answers with more than a mebibyte.
+    Huge,
+    /// Sends on its stream without pause.
+    Floods,
+    /// Ends its stream after the first message.
+    EndsStream,
+}
+
+#[derive(Clone, Default)]
+struct Double {
+    fault: Arc<Mutex<Fault>>,
+    sequence: Arc<AtomicU64>,
+    authorizations: Arc<Mutex<Vec<String>>>,
+    intervals: Arc<Mutex<Vec<Duration>>>,
+}
+
+impl Double {
+    fn fault(&self) -> Fault {
+        *self.fault.lock().unwrap()
+    }
+
+    fn health(&self) -> HealthStatus {
+        HealthStatus {
+            component_id: "double".to_owned(),
+            instance_id: "i1".to_owned(),
+            sequence: self.sequence.fetch_add(1, Ordering::Relaxed) + 1,
+            state: State::Active.into(),
+            healthy: true,
+            ..Default::default()
+        }
+    }
+
+    fn message(&self, reason: Reason) -> WatchHealthResponse {
+        WatchHealthResponse {
+            health: Some(self.health()),
+            reason: reason.into(),
+            next_within: Some(prost_types::Duration {
+                seconds: 1,
+                nanos: 0,
+            }),
+        }
+    }
+}
+
+type Watching = Pin<Box<dyn Stream<Item = Result<WatchHealthResponse, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl Monitorable for Double {
+    async fn get_health_status(
+        &self,
+        request: Request<GetHealthStatusRequest>,
+    ) -> Result<Response<GetHealthStatusResponse>, Status> {
+        if let Some(value) = request.metadata().get("authorization") {
+            let value = value.to_str().unwrap().to_owned();
+            self.authorizations.lock().unwrap().push(value);
+        }
+        let mut answer = GetHealthStatusResponse {
+            health: Some(self.health()),
+            nonce: request.into_inner().nonce,
+        };
+        match self.fault() {
+            Fault::Hangs => std::future::pending().await,
+            Fault::Refuses => return Err(Status::permission_denied("not you")),
+            Fault::Empty => answer.health = None,
+            Fault::OldNonce => answer.nonce = "old".to_owned(),
+            Fault::Huge => answer.nonce = "x".repeat(2 * 1024 * 1024),
+            Fault::None | Fault::Floods | Fault::EndsStream => {}
+        }
+        Ok(Response::new(answer))
+    }
+
+    async fn get_metrics(
+        &self,
+        _request: Request<GetMetricsRequest>,
+    ) -> Result<Response<GetMetricsResponse>, Status> {
+        let metrics = Metrics {
+            component_id: "double".to_owned(),
+            ..Default::default()
+        };
+        Ok(Response::new(GetMetricsResponse {
+            metrics: Some(metrics),
+        }))
+    }
+
+    type WatchHealthStream = Watching;
+
+    async fn watch_health(
+        &self,
+        request: Request<WatchHealthRequest>,
+    ) -> Result<Response<Watching>, Status> {
+        let asked = request.into_inner().max_interval.unwrap_or_default();
+        let interval = Duration::try_from(asked).unwrap();
+        self.intervals.lock().unwrap().push(interval);
+        let (sender, receiver) = mpsc::channel(1);
+        let double = self.clone();
+        tokio::spawn(async move {
+            let mut reason = Reason::Initial;
+            while sender.send(Ok(double.message(reason))).await.is_ok() {
+                reason = Reason::Heartbeat;
+                match double.fault() {
+                    Fault::EndsStream => return,
+                    // HTTP/2 itself cuts a stream off that nobody can read fast enough, so this
+                    // one is only twice as fast as is allowed, and more.
+                    Fault::Floods => {
+                        for _ in 0..4 {
+                            let _ = sender.send(Ok(double.message(reason))).await;
+                        }
+                        tokio::time::sleep(Duration::from_millis(1)).await;
+                    }
+                    _ => tokio::time::sleep(interval / 2).await,
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+    }
+}
+
+/// A target and a probe of it.
+struct Scene {
+    double: Double,
+    endpoint: String,
+    server: CancellationToken,
+    probes: ProbeSet,
+    fleet: FleetHandle,
+    events: mpsc::Receiver<Command>,
+}
+
+fn settings() -> ProbeSettings {
+    ProbeSettings {
+        beat_interval: Duration::from_millis(100),
+        call_deadline: Duration::from_millis(600),
+        connect_deadline: Duration::from_millis(400),
+        reconnect_base: Duration::from_millis(20),
+        reconnect_cap: Duration::from_millis(100),
+        ..ProbeSettings::default()
+    }
+}
+
+impl Scene {
+    async fn new(fault: Fault) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let mut scene = Self::without_server(endpoint);
+        *scene.double.fault.lock().unwrap() = fault;
+        scene.serve(listener);
+        scene
+    }
+
+    fn without_server(endpoint: String) -> Self {
+        let (sender, events) = mpsc::channel(64);
+        let (probes, pulse) = ProbeSet::new(settings(), Clock::system());
+        tokio::spawn(pulse);
+        Self {
+            double: Double::default(),
+            endpoint,
+            server: CancellationToken::new(),
+            probes,
+            fleet: FleetHandle::new(sender, Duration::from_secs(1)),
+            events,
+        }
+    }
+
+    /// Serves until the token is cancelled: every connection breaks with it.
+    fn serve(&mut self, listener: TcpListener) {
+        self.server = CancellationToken::new();
+        let cut = self.server.clone();
+        let serving = Server::builder()
+            .add_service(MonitorableServer::new(self.double.clone()))
+            .serve_with_incoming(TcpIncoming::from(listener));
+        // A runtime of its own, since dropping it is what breaks connections under way.
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(async {
+                tokio::select! {
+                    _ = serving => {}
+                    () = cut.cancelled() => {}
+                }
+            });
+        });
+    }
+
+    fn start(&mut self) {
+        let target = Target {
+            component_id: "double".into(),
+            endpoint: self.endpoint.clone(),
+            labels: Default::default(),
+            tls: None,
+            metadata: [("authorization".to_owned(), "Bearer t".to_owned())].into(),
+        };
+        self.probes.start(target, 7, self.fleet.clone());
+    }
+
+    async fn event(&mut self) -> ProbeEvent {
+        let command = tokio::time::timeout(PATIENCE, self.events.recv()).await;
+        match command.expect("an event in time").expect("a probe") {
+            Command::Probe {
+                component_id,
+                generation,
+                event,
+            } => {
+                assert_eq!(&*component_id, "double");
+                assert_eq!(generation, 7);
+                event
+            }
+            _ => panic!("not a probe's event"),
+        }
+    }
+
+    async fn probed(&mut self) -> Probed {
+        loop {
+            if let ProbeEvent::Probed(probed) = self.event().await {
+                return *probed;
+            }
+        }
+    }
+
+    async fn watch_ended(&mut self) -> ProbeEvent {
+        loop {
+            let event = self.event().await;
+            if matches!(event, ProbeEvent::WatchEnded | ProbeEvent::WatchFailed(_)) {
+                return event;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_new_component_is_audited_and_watched_at_once() {
+    let mut scene = Scene::new(Fault::None).await;
+    scene.start();
+    let probed = scene.probed().await;
+    assert!(probed.nonce_echoed);
+    let health = probed.health.unwrap();
+    assert_eq!(health.value.component_id, "double");
+    assert!(health.received.monotonic >= health.sent.monotonic);
+    assert_eq!(probed.metrics.unwrap().value.component_id, "double");
+    let mut messages = Vec::new();
+    while messages.len() < 3 {
+        if let ProbeEvent::Watched(message) = scene.event().await {
+            messages.push(message);
+        }
+    }
+    assert!(
+        messages
+            .windows(2)
+            .all(|pair| pair[0].health.sequence < pair[1].health.sequence)
+    );
+    assert_eq!(messages[2].reason, WatchReason::Heartbeat);
+    let asked = scene.double.intervals.lock().unwrap().clone();
+    assert_eq!(asked, [Duration::from_millis(100)]);
+    let sent = scene.double.authorizations.lock().unwrap().clone();
+    assert_eq!(sent, ["Bearer t"]);
+}
+
+#[tokio::test]
+async fn audits_that_are_asked_for_together_are_one() {
+    let mut scene = Scene::new(Fault::None).await;
+    scene.start();
+    scene.probed().await;
+    for _ in 0..50 {
+        scene.probes.audit_now("double");
+    }
+    scene.probes.audit_now("stranger");
+    scene.probed().await;
+    let mut messages = 0;
+    // Six beats take longer than any audit that still waited.
+    while messages < 6 {
+        match scene.event().await {
+            ProbeEvent::Watched(_) => messages += 1,
+            other => panic!("a second audit came: {other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_component_that_hangs_is_given_up_at_the_deadline() {
+    let mut scene = Scene::new(Fault::Hangs).await;
+    scene.start();
+    let probed = scene.probed().await;
+    let deadline = settings().call_deadline;
+    assert_eq!(probed.health, Err(CallError::TimedOut(deadline)));
+    assert!(probed.metrics.is_ok(), "the calls are made side by side");
+}
+
+#[tokio::test]
+async fn each_bad_answer_has_its_name() {
+    for (fault, named) in [
+        (Fault::Refuses, "answered PERMISSION_DENIED: not you"),
+        (Fault::Empty, "the answer cannot be read: health is missing"),
+        (Fault::Huge, "the answer cannot be read: "),
+    ] {
+        let mut scene = Scene::new(fault).await;
+        scene.start();
+        let probed = scene.probed().await;
+        let error = probed.health.unwrap_err().to_string();
+        assert!(error.starts_with(named), "{fault:?}: {error}");
+        assert!(!probed.nonce_echoed);
+    }
+}
+
+#[tokio::test]
+async fn an_old_nonce_is_noticed() {
+    let mut scene = Scene::new(Fault::OldNonce).await;
+    scene.start();
+    let probed = scene.probed().await;
+    assert!(probed.health.is_ok());
+    assert!(!probed.nonce_echoed);
+}
+
+#[tokio::test]
+async fn nobody_there_is_unreachable_with_the_systems_reason() {
+    let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", free.local_addr().unwrap());
+    drop(free);
+    let mut scene = Scene::without_server(endpoint);
+    scene.start();
+    let probed = scene.probed().await;
+    let Err(CallError::Unreachable(why)) = probed.health else {
+        panic!("{:?}", probed.health);
+    };
+    assert!(why.contains("Connection refused"), "{why}");
+    let failed = scene.watch_ended().await;
+    assert!(
+        matches!(failed, ProbeEvent::WatchFailed(CallError::Unreachable(_))),
+        "{failed:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_host_that_does_not_resolve_is_unreachable() {
+    let mut scene = Scene::without_server("http://nowhere.invalid:1".to_owned());
+    scene.start();
+    let probed = scene.probed().await;
+    assert!(
+        matches!(probed.health, Err(CallError::Unreachable(_))),
+        "{:?}",
+        probed.health
+    );
+}
+
+#[tokio::test]
+async fn a_port_that_accepts_and_says_nothing_times_out() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", silent.local_addr().unwrap());
+    let mut scene = Scene::without_server(endpoint);
+    scene.start();
+    let probed = scene.probed().await;
+    let deadline = settings().call_deadline;
+    assert_eq!(probed.health, Err(CallError::TimedOut(deadline)));
+    assert_eq!(probed.metrics, Err(CallError::TimedOut(deadline)));
+}
+
+#[tokio::test]
+async fn a_broken_connection_is_noticed_and_audited_at_once_and_the_return_too() {
+    let mut scene = Scene::new(Fault::None).await;
+    scene.start();
+    assert!(scene.probed().await.health.is_ok());
+    while !matches!(scene.event().await, ProbeEvent::Watched(_)) {}
+    scene.server.cancel();
+    let failed = scene.watch_ended().await;
+    assert!(matches!(failed, ProbeEvent::WatchFailed(_)), "{failed:?}");
+    let probed = scene.probed().await;
+    assert!(
+        matches!(probed.health, Err(CallError::Unreachable(_))),
+        "{:?}",
+        probed.health
+    );
+    let address = scene.endpoint.trim_start_matches("http://").to_owned();
+    let listener = TcpListener::bind(address).await.unwrap();
+    scene.serve(listener);
+    assert!(scene.probed().await.health.is_ok());
+}
+
+#[tokio::test]
+async fn a_stream_that_ends_in_order_is_neutral_and_opened_again() {
+    let mut scene = Scene::new(Fault::EndsStream).await;
+    scene.start();
+    for _ in 0..2 {
+        assert_eq!(scene.watch_ended().await, ProbeEvent::WatchEnded);
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_floods_is_cut() {
+    let mut scene = Scene::new(Fault::Floods).await;
+    scene.start();
+    let failed = scene.watch_ended().await;
+    let ProbeEvent::WatchFailed(CallError::Malformed(why)) = failed else {
+        panic!("{failed:?}");
+    };
+    assert!(why.contains("1000 messages"), "{why}");
+}
+
+#[tokio::test]
+async fn a_stopped_probe_says_nothing_more() {
+    let mut scene = Scene::new(Fault::None).await;
+    scene.start();
+    scene.probed().await;
+    scene.probes.stop("double");
+    drop(scene.probes);
+    drop(scene.fleet);
+    // The probe held the last sender: with it the channel ends.
+    let drained = async { while scene.events.recv().await.is_some() {} };
+    tokio::time::timeout(PATIENCE, drained)
+        .await
+        .expect("the probe ends");
+}
+
+#[tokio::test]
+async fn a_burst_of_starts_is_spread_out_and_a_single_one_is_not() {
+    let (mut probes, _pulse) = ProbeSet::new(ProbeSettings::default(), Clock::system());
+    assert_eq!(probes.start_delay(), Duration::ZERO);
+    let delays: Vec<Duration> = (0..999).map(|_| probes.start_delay()).collect();
+    let longest = delays.iter().max().unwrap();
+    assert!(*longest <= Duration::from_secs(4), "{longest:?}");
+    let late = delays
+        .iter()
+        .filter(|delay| **delay > Duration::from_secs(1))
+        .count();
+    assert!(late > 200, "only {late} of 999 were spread out");
+}
+
+#[tokio::test]
+async fn a_panic_ends_the_probe_with_its_text() {
+    let mut scene = Scene::without_server("http://127.0.0.1:1".to_owned());
+    let reporter = super::Reporter {
+        component_id: "double".into(),
+        generation: 7,
+        fleet: scene.fleet.clone(),
+    };
+    super::supervise(async { panic!("out of paper") }, reporter).await;
+    let Some(Command::ProbeEnded { why, .. }) = scene.events.recv().await else {
+        panic!("no end was told");
+    };
+    assert_eq!(why, "out of paper");
+}
+
+/// The stream type of the server is what the client can read: a guard for the double itself.
+#[tokio::test]
+async fn the_double_answers() {
+    let double = Double::default();
+    let request = Request::new(WatchHealthRequest {
+        max_interval: Some(prost_types::Duration {
+            seconds: 1,
+            nanos: 0,
+        }),
+    });
+    let mut stream = double.watch_health(request).await.unwrap().into_inner();
+    let first = stream.next().await.unwrap().unwrap();
+    assert_eq!(first.reason(), Reason::Initial);
+}

@@ -1,0 +1,229 @@
+//! The service: settings → ports → tasks → drain.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::ArgMatches;
+use service_kit::clock::Clock;
+use service_kit::config::EXIT_CONFIG;
+use service_kit::grpc::{self, GrpcLimits};
+use service_kit::tasks::{Ended, Tasks};
+use service_kit::{http, signals, telemetry};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::PRINT_CONFIG;
+use crate::config::{Settings, effective};
+use crate::edge::self_report::{Fingerprint, SelfMonitor};
+use crate::edge::{self, Edge};
+use crate::fleet;
+use crate::fleet::api::{Command, FleetHandle, Target};
+use crate::fleet::settings::Identity;
+use crate::probe::ProbeSet;
+use crate::web;
+
+/// A port could not be opened (`EX_UNAVAILABLE` of sysexits.h).
+const EXIT_UNAVAILABLE: u8 = 69;
+/// A task that must not end did (`EX_SOFTWARE`).
+const EXIT_SOFTWARE: u8 = 70;
+/// What the servers may take beyond their own drain deadline.
+const DRAIN_SLACK: Duration = Duration::from_secs(1);
+
+/// Runs the service to its end.
+pub(crate) fn run(flags: &ArgMatches) -> ExitCode {
+    let settings = match Settings::load(flags) {
+        Ok(settings) => settings,
+        Err(errors) => {
+            eprint!("{errors}");
+            return ExitCode::from(EXIT_CONFIG);
+        }
+    };
+    if flags.get_flag(PRINT_CONFIG) {
+        say(&effective(flags));
+        return ExitCode::SUCCESS;
+    }
+    // Checked with the settings; a filter that parsed once parses again.
+    if let Ok(filter) = telemetry::parse_filter(&settings.log_level) {
+        telemetry::start(settings.log_format, filter);
+    }
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&format!("the runtime does not start: {error}")),
+    };
+    let exit = runtime.block_on(serve(settings));
+    // What still runs has had its deadlines.
+    runtime.shutdown_background();
+    exit
+}
+
+fn fail(why: &str) -> ExitCode {
+    tracing::error!("{why}");
+    eprintln!("monitor-service: {why}");
+    ExitCode::from(EXIT_SOFTWARE)
+}
+
+/// Writes to standard output; whoever closed it does not want to know.
+fn say(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes());
+    let _ = out.flush();
+}
+
+async fn serve(settings: Settings) -> ExitCode {
+    let shutdown = match signals::shutdown_on_signals() {
+        Ok(shutdown) => shutdown,
+        Err(error) => return fail(&format!("signals cannot be handled: {error}")),
+    };
+    let ports = async {
+        let grpc = bind("grpc.listen", settings.grpc_listen).await?;
+        let http = bind("http.listen", settings.http_listen).await?;
+        Ok::<_, String>((grpc, http))
+    };
+    let (grpc, http) = match ports.await {
+        Ok(ports) => ports,
+        Err(why) => {
+            eprintln!("monitor-service: {why}");
+            return ExitCode::from(EXIT_UNAVAILABLE);
+        }
+    };
+    let service = Service::start(settings, grpc, http, shutdown.clone());
+    service.until_the_end(shutdown).await
+}
+
+async fn bind(setting: &str, address: SocketAddr) -> Result<TcpListener, String> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|error| format!("{setting}: cannot listen on {address}: {error}"))
+}
+
+/// The tasks of a running service.
+struct Service {
+    fleet: FleetHandle,
+    /// They end by themselves when the shutdown begins.
+    servers: Tasks,
+    /// They never end by themselves.
+    workers: Tasks,
+    components: Vec<Target>,
+    drain_deadline: Duration,
+}
+
+impl Service {
+    fn start(
+        settings: Settings,
+        grpc_port: TcpListener,
+        http_port: TcpListener,
+        shutdown: CancellationToken,
+    ) -> Self {
+        let clock = Clock::system();
+        let identity = Identity {
+            component_id: settings.component_id,
+            instance_id: uuid::Uuid::now_v7().to_string(),
+        };
+        let mut workers = Tasks::new();
+        let (probes, pulse) = ProbeSet::new(settings.probe, clock);
+        workers.spawn("probe_pulse", pulse);
+        let (fleet, working) = fleet::start(settings.fleet, identity.clone(), clock, probes);
+        workers.spawn("fleet", working);
+        let self_monitor = SelfMonitor::new(fleet.clone(), identity, clock, shutdown.clone());
+        let (changed, changes) = watch::channel(Fingerprint::default());
+        workers.spawn("self_watch", self_monitor.clone().watch_changes(changed));
+        let edge = Edge {
+            fleet: fleet.clone(),
+            probes: settings.probe,
+            self_monitor,
+            changes,
+            limits: settings.edge,
+            shutdown: shutdown.clone(),
+        };
+        let mut servers = Tasks::new();
+        announce("grpc", &grpc_port);
+        announce("http", &http_port);
+        let limits = GrpcLimits {
+            drain_deadline: settings.drain_deadline,
+            ..GrpcLimits::default()
+        };
+        let serving = grpc::serve(grpc_port, edge::routes(&edge), limits, shutdown.clone());
+        servers.spawn("grpc", async move {
+            if let Err(error) = serving.await {
+                tracing::error!(%error, "the gRPC server failed");
+            }
+        });
+        let router = web::router(edge);
+        servers.spawn(
+            "http",
+            http::serve(http_port, router, settings.http, shutdown),
+        );
+        Self {
+            fleet,
+            servers,
+            workers,
+            components: settings.components,
+            drain_deadline: settings.drain_deadline,
+        }
+    }
+
+    async fn until_the_end(mut self, shutdown: CancellationToken) -> ExitCode {
+        let components = std::mem::take(&mut self.components);
+        let fleet = self.fleet.clone();
+        let registering = register(&fleet, components);
+        tokio::pin!(registering);
+        let mut registered = false;
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return self.drain().await,
+                ended = self.servers.next_ended() => return unexpected(&ended),
+                ended = self.workers.next_ended() => return unexpected(&ended),
+                done = &mut registering, if !registered => match done {
+                    Ok(()) => registered = true,
+                    Err(why) => return fail(&why),
+                }
+            }
+        }
+    }
+
+    /// The probes first, so that no verdict is drawn from a monitor that goes; then the servers,
+    /// which answer through the working loop to their end. The loop goes on until it is dropped.
+    async fn drain(mut self) -> ExitCode {
+        self.fleet.tell(Command::Drain).await;
+        let patience = self.drain_deadline + DRAIN_SLACK;
+        if tokio::time::timeout(patience, self.servers.all_ended())
+            .await
+            .is_err()
+        {
+            tracing::warn!(deadline = ?patience, "servers cut at the drain deadline");
+        }
+        tracing::info!("drained");
+        ExitCode::SUCCESS
+    }
+}
+
+fn unexpected(ended: &Ended) -> ExitCode {
+    fail(&format!("{ended}, and the service cannot go on without it"))
+}
+
+fn announce(name: &str, port: &TcpListener) {
+    match port.local_addr() {
+        Ok(address) => say(&format!("{name} listening on {address}\n")),
+        Err(error) => tracing::warn!(%error, name, "the port's address is not known"),
+    }
+}
+
+/// Registers the components of the settings.
+async fn register(fleet: &FleetHandle, components: Vec<Target>) -> Result<(), String> {
+    let count = components.len();
+    for target in components {
+        let component_id = target.component_id.clone();
+        fleet
+            .ask(|reply| Command::Register { target, reply })
+            .await
+            .and_then(|registered| registered)
+            .map_err(|error| format!("components: {component_id:?} is not registered: {error}"))?;
+    }
+    if count > 0 {
+        tracing::info!(count, "registered the components of the settings");
+    }
+    Ok(())
+}

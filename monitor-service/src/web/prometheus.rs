@@ -1,0 +1,222 @@
+//! The metrics page.
+
+use service_kit::exposition::Page;
+use service_kit::http::{Exposition, MetricsSource};
+
+use crate::domain::Verdict;
+use crate::edge::self_report::SelfMonitor;
+use crate::fleet::api::{ComponentView, SelfReport};
+
+/// Components that have a line of their own; a scraper must survive the largest fleet.
+const MAX_COMPONENT_LINES: usize = 2_000;
+
+impl MetricsSource for SelfMonitor {
+    async fn metrics(&self, format: Exposition) -> Option<String> {
+        let report = self.report().await.ok()?;
+        let views = self.components().await.ok()?;
+        Some(page(format, &report, &views))
+    }
+}
+
+fn page(format: Exposition, report: &SelfReport, views: &[ComponentView]) -> String {
+    let mut page = Page::new(format);
+    page.gauge("monitor_build_info", "The version that runs; always 1.")
+        .count(&[("version", env!("CARGO_PKG_VERSION"))], 1);
+    audits(&mut page, report);
+    findings(&mut page, report);
+    components(&mut page, views);
+    evidence(&mut page, report);
+    page.gauge("monitor_uptime_seconds", "Time since the process started.")
+        .value(&[], report.uptime.as_secs_f64());
+    page.gauge(
+        "monitor_tick_lateness_seconds",
+        "How late the working loop's last tick was.",
+    )
+    .value(&[], report.tick_lateness.as_secs_f64());
+    page.gauge(
+        "monitor_loop_proven",
+        "1 where the working loop has turned and its tick came in time, else 0.",
+    )
+    .count(&[], u64::from(report.proven));
+    page.finish()
+}
+
+fn audits(page: &mut Page, report: &SelfReport) {
+    let mut family = page.counter("monitor_audits", "Audits made, by verdict.");
+    for verdict in VERDICTS {
+        let count = report.audits_by_verdict.get(verdict.name());
+        family.count(
+            &[("verdict", verdict.name())],
+            count.copied().unwrap_or_default(),
+        );
+    }
+}
+
+fn findings(page: &mut Page, report: &SelfReport) {
+    let mut family = page.gauge(
+        "monitor_findings_open",
+        "Findings open now, by rule and severity.",
+    );
+    for ((rule, severity), count) in &report.findings_open {
+        family.count(&[("rule", rule), ("severity", severity)], *count);
+    }
+    page.counter("monitor_findings_opened", "Findings ever opened.")
+        .count(&[], report.findings_opened);
+    page.counter("monitor_findings_resolved", "Findings ever resolved.")
+        .count(&[], report.findings_resolved);
+}
+
+fn components(page: &mut Page, views: &[ComponentView]) {
+    page.gauge("monitor_components", "Components registered.")
+        .count(&[], views.len() as u64);
+    let shown = &views[..views.len().min(MAX_COMPONENT_LINES)];
+    let mut family = page.gauge(
+        "monitor_component_verdict",
+        "1 for the verdict at which a component stands.",
+    );
+    for view in shown {
+        let labels = [
+            ("component", &*view.target.component_id),
+            ("verdict", view.verdict.name()),
+        ];
+        family.count(&labels, 1);
+    }
+    let mut family = page.gauge(
+        "monitor_component_score",
+        "A component's newest score, 0 to 100.",
+    );
+    for view in shown.iter().filter(|view| view.last_audit.is_some()) {
+        family.value(&[("component", &*view.target.component_id)], view.score);
+    }
+    page.gauge(
+        "monitor_components_hidden",
+        "Components beyond the limit of lines on this page.",
+    )
+    .count(&[], (views.len() - shown.len()) as u64);
+    let watching = views.iter().filter(|view| view.watching).count();
+    page.gauge(
+        "monitor_components_watching",
+        "Components whose watch stream is up.",
+    )
+    .count(&[], watching as u64);
+}
+
+fn evidence(page: &mut Page, report: &SelfReport) {
+    page.counter("monitor_evidence_events", "Witnessed events taken.")
+        .count(&[], report.events_witnessed);
+    page.counter(
+        "monitor_evidence_events_repeated",
+        "Witnessed events that their observer had reported before.",
+    )
+    .count(&[], report.events_repeated);
+    page.counter(
+        "monitor_evidence_evicted",
+        "Pieces of evidence that left because a bound was reached.",
+    )
+    .count(&[], report.evidence_evicted);
+    for (name, help, value) in [
+        (
+            "monitor_observers",
+            "Observers reporting now.",
+            report.observers,
+        ),
+        (
+            "monitor_evidence_threads",
+            "Threads witnessed inside the evidence window.",
+            report.threads_witnessed,
+        ),
+        (
+            "monitor_evidence_runs",
+            "Runs witnessed inside the evidence window.",
+            report.runs_witnessed,
+        ),
+    ] {
+        page.gauge(name, help).count(&[], value);
+    }
+}
+
+const VERDICTS: [Verdict; 7] = [
+    Verdict::Healthy,
+    Verdict::Unverified,
+    Verdict::Degraded,
+    Verdict::SilentFailure,
+    Verdict::Down,
+    Verdict::NoData,
+    Verdict::NotMonitored,
+];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+    use crate::fleet::api::Target;
+
+    fn report() -> SelfReport {
+        SelfReport {
+            sequence: 1,
+            observe_time: SystemTime::UNIX_EPOCH,
+            uptime: Duration::from_secs(1),
+            proven: true,
+            tick_lateness: Duration::from_millis(1),
+            last_tick: None,
+            components: 1,
+            audits: 3,
+            audits_by_verdict: BTreeMap::from([("VERDICT_DOWN", 3)]),
+            findings_open: BTreeMap::from([(("black_hole", "critical"), 2)]),
+            findings_opened: 2,
+            findings_resolved: 0,
+            events_witnessed: 9,
+            events_repeated: 1,
+            evidence_evicted: 0,
+            threads_witnessed: 1,
+            runs_witnessed: 1,
+            observers: 1,
+        }
+    }
+
+    fn views(count: usize) -> Vec<ComponentView> {
+        (0..count)
+            .map(|index| ComponentView {
+                target: Target {
+                    component_id: format!("c{index}").into(),
+                    endpoint: "http://127.0.0.1:1".to_owned(),
+                    labels: BTreeMap::new(),
+                    tls: None,
+                    metadata: BTreeMap::new(),
+                },
+                verdict: Verdict::Down,
+                score: 0.0,
+                last_audit: Some(SystemTime::UNIX_EPOCH),
+                open_findings: 0,
+                watching: false,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_page_shows_verdicts_and_findings() {
+        let page = page(Exposition::Prometheus, &report(), &views(1));
+        for line in [
+            "monitor_audits_total{verdict=\"VERDICT_DOWN\"} 3",
+            "monitor_audits_total{verdict=\"VERDICT_HEALTHY\"} 0",
+            "monitor_findings_open{rule=\"black_hole\",severity=\"critical\"} 2",
+            "monitor_component_verdict{component=\"c0\",verdict=\"VERDICT_DOWN\"} 1",
+            "monitor_evidence_events_total 9",
+        ] {
+            assert!(
+                page.contains(&format!("{line}\n")),
+                "{line} is not in {page}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_page_stays_bounded_and_says_what_it_hides() {
+        let page = page(Exposition::OpenMetrics, &report(), &views(3_000));
+        assert_eq!(page.matches("monitor_component_verdict{").count(), 2_000);
+        assert!(page.contains("monitor_components_hidden 1000\n"));
+        assert!(page.contains("monitor_components 3000\n"));
+    }
+}

@@ -1,0 +1,58 @@
+//! `POST /api/v1/receipts`: what a browser saw, in the JSON form of `ReportEventsRequest`.
+
+use axum::Json;
+use axum::body::to_bytes;
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use monitorable::monitor::v1::ReportEventsRequest;
+use serde_json::Value;
+
+use super::Failure;
+use crate::edge::Edge;
+use crate::edge::evidence::take_report;
+use crate::json;
+
+/// Largest report, in bytes.
+const MAX_BODY_BYTES: usize = 256 * 1024;
+/// How long a browser may remember that it may send reports.
+const PREFLIGHT_SECONDS: &str = "86400";
+
+pub(super) async fn take(
+    State(edge): State<Edge>,
+    request: Request,
+) -> Result<Json<Value>, Failure> {
+    let body = to_bytes(request.into_body(), MAX_BODY_BYTES)
+        .await
+        .map_err(|_| {
+            Failure::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                format!("body: is cut off or over {MAX_BODY_BYTES} bytes"),
+            )
+        })?;
+    let report: ReportEventsRequest =
+        json::read(&body).map_err(|error| Failure::new(StatusCode::BAD_REQUEST, error))?;
+    let response = take_report(&edge.fleet, report).await?;
+    Ok(Json(json::write(&response)))
+}
+
+/// Whether a browser of another origin may send a report: it may, without credentials.
+pub(super) async fn preflight() -> Response {
+    let headers = [
+        (header::ACCESS_CONTROL_ALLOW_METHODS, "POST, OPTIONS"),
+        (header::ACCESS_CONTROL_ALLOW_HEADERS, "content-type"),
+        (header::ACCESS_CONTROL_MAX_AGE, PREFLIGHT_SECONDS),
+    ];
+    (StatusCode::NO_CONTENT, headers).into_response()
+}
+
+/// Chat pages are served from other origins than the monitor; a refusal must be readable too.
+pub(super) async fn allow_any_origin(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    response.headers_mut().insert(
+        header::ACCESS_CONTROL_ALLOW_ORIGIN,
+        HeaderValue::from_static("*"),
+    );
+    response
+}

@@ -1,0 +1,76 @@
+//! SIGTERM: everybody is told, nothing is lost, and the process exits 0.
+
+use monitorable::monitorable::v1::{Reason, State};
+use monitorable_tests::calls::Target;
+use monitorable_tests::http;
+use monitorable_tests::process::Service;
+use monitorable_tests::publisher::{Publisher, Run};
+use monitorable_tests::reader::{Options, Reader};
+use monitorable_tests::sse;
+
+use crate::pair::SOON;
+
+#[tokio::test]
+async fn a_draining_bridge_says_goodbye_to_everybody() {
+    let mut bridge = Service::bridge(&[]).await;
+    let target = Target::at(&bridge.uri());
+    target.until_healthy(SOON).await;
+    let mut reader = Reader::connect(bridge.http, Options::thread("chat")).await;
+    let mut stream = sse::Stream::open(bridge.http, "chat", None).await;
+    let mut watch = target.watch(None).await.unwrap();
+    let first = watch.message().await.unwrap().unwrap();
+    assert_eq!(first.reason(), Reason::Initial);
+    Publisher::new(&bridge.uri())
+        .publish(&Run::whole("chat", "run-1", 2))
+        .await;
+    bridge.terminate();
+
+    let record = reader.until(SOON, "the close", |record| record.over).await;
+    assert_eq!(
+        record.events().count(),
+        8,
+        "what was accepted is delivered first"
+    );
+    let goodbye = record.frames.last().unwrap();
+    assert_eq!(goodbye.kind(), "goodbye", "{goodbye:?}");
+    assert_eq!(goodbye.value["code"], 4009, "{goodbye:?}");
+    assert!(
+        goodbye.value["retry_after_ms"].as_u64().unwrap() > 0,
+        "{goodbye:?}"
+    );
+    assert_eq!(record.closed.as_ref().unwrap().0, 4009);
+    let farewell = stream.next_of("goodbye", SOON).await;
+    assert_eq!(farewell.data["code"], 4009);
+    assert!(
+        stream.next(SOON).await.is_none(),
+        "the stream ends after the goodbye"
+    );
+
+    let mut last = first;
+    while let Ok(Some(message)) = tokio::time::timeout(SOON, watch.message()).await.unwrap() {
+        last = message;
+    }
+    assert_eq!(last.reason(), Reason::Draining, "{last:?}");
+    assert!(last.next_within.is_none(), "{last:?}");
+    let health = last.health.unwrap();
+    assert_eq!((health.state(), health.healthy), (State::Draining, false));
+    let status = bridge.ended().await;
+    assert_eq!(status.code(), Some(0), "{status}");
+}
+
+#[tokio::test]
+async fn a_draining_monitor_ends_its_streams_and_exits_well() {
+    let mut monitor = Service::monitor(&[]).await;
+    let target = Target::at(&monitor.uri());
+    target.until_healthy(SOON).await;
+    assert_eq!(http::get(monitor.http, "/readyz").await.status, 200);
+    let mut watch = target.watch(None).await.unwrap();
+    let mut last = watch.message().await.unwrap().unwrap();
+    monitor.terminate();
+    while let Ok(Some(message)) = tokio::time::timeout(SOON, watch.message()).await.unwrap() {
+        last = message;
+    }
+    assert_eq!(last.reason(), Reason::Draining, "{last:?}");
+    let status = monitor.ended().await;
+    assert_eq!(status.code(), Some(0), "{status}");
+}

@@ -1,0 +1,30 @@
+//! Stories of the two services: real processes, and faults where they hurt.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a story panics where the world is not as it must be"
+)]
+
+mod audit_flow;
+mod authentication;
+mod bad_commands;
+mod bad_input;
+mod bad_reads;
+mod bridge_monitoring;
+mod compliance;
+mod coverage;
+mod crashes;
+mod drain;
+mod health_protocol;
+mod independence;
+mod observers;
+mod pair;
+mod performance;
+mod recording;
+mod registration;
+mod replay;
+mod resume;
+mod scale;
+mod server_sent_events;
+mod silent_failure;
+mod slow_reader;
+mod subprotocols;
