@@ -8,6 +8,9 @@ use std::fmt::Write as _;
 
 use crate::http::Exposition;
 
+/// Units that a name may end in; OpenMetrics states them once more.
+const UNITS: [&str; 3] = ["seconds", "bytes", "ratio"];
+
 /// A page under way.
 #[derive(Debug)]
 pub struct Page {
@@ -47,9 +50,25 @@ impl Page {
         self.begin(name, "gauge", help, name.to_owned())
     }
 
+    /// Writes facts about the process as labels of one sample. `name` is without `_info`.
+    pub fn info(&mut self, name: &str, help: &str, labels: &[(&str, &str)]) {
+        let sample_name = format!("{name}_info");
+        // Prometheus text has no such type; there it is a gauge that is always 1.
+        let (family, kind) = match self.format {
+            Exposition::Prometheus => (sample_name.clone(), "gauge"),
+            Exposition::OpenMetrics => (name.to_owned(), "info"),
+        };
+        self.begin(&family, kind, help, sample_name)
+            .count(labels, 1);
+    }
+
     fn begin(&mut self, family: &str, kind: &str, help: &str, sample_name: String) -> Family<'_> {
         let _ = writeln!(self.text, "# HELP {family} {}", escape(help, self.format));
         let _ = writeln!(self.text, "# TYPE {family} {kind}");
+        let unit = UNITS.iter().find(|unit| ends_in_word(family, unit));
+        if let (Exposition::OpenMetrics, Some(unit)) = (self.format, unit) {
+            let _ = writeln!(self.text, "# UNIT {family} {unit}");
+        }
         Family {
             page: self,
             sample_name,
@@ -97,6 +116,11 @@ impl Family<'_> {
         let _ = writeln!(text, " {value}");
         self
     }
+}
+
+fn ends_in_word(name: &str, word: &str) -> bool {
+    name.strip_suffix(word)
+        .is_some_and(|rest| rest.ends_with('_'))
 }
 
 fn escape(help: &str, format: Exposition) -> String {

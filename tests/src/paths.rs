@@ -29,11 +29,16 @@ pub fn binary(name: &str) -> PathBuf {
     path
 }
 
-/// Builds both services with this test's own profile, so that no test meets a stale binary.
+/// Builds both services with this program's own profile, so that no test meets a stale binary.
 fn build() -> PathBuf {
-    let test = std::env::current_exe().expect("a test knows its own file");
-    let folder = test.ancestors().nth(2).expect("target/PROFILE/deps/TEST");
-    let folder = folder.to_path_buf();
+    let program = std::env::current_exe().expect("a program knows its own file");
+    let folder = program
+        .parent()
+        .expect("target/PROFILE/deps or target/PROFILE");
+    let folder = match folder.parent() {
+        Some(parent) if folder.ends_with("deps") => parent.to_path_buf(),
+        _ => folder.to_path_buf(),
+    };
     let profile = match folder.file_name().and_then(|name| name.to_str()) {
         Some("debug") | None => "dev",
         Some(name) => name,

@@ -3,15 +3,13 @@
 //! The numbers come from one answer of the hub, so they agree with each other; a registry of
 //! counters that live on their own could not promise that.
 
-mod writer;
-
+use service_kit::exposition::Page;
 use service_kit::http::Exposition;
 
 use super::convert::success_rate;
 use crate::health::report::{HealthReport, LifecycleReport, State};
 use crate::hub::api::Identity;
 use crate::hub::event::{HubReport, Stages};
-use writer::Writer;
 
 const STATES: [State; 6] = [
     State::Uninitialized,
@@ -30,34 +28,41 @@ pub(crate) fn page(
     identity: &Identity,
     format: Exposition,
 ) -> String {
-    let mut writer = Writer::new(format);
-    build(&mut writer, identity);
-    stages(&mut writer, "events", "Events", &hub.stages);
-    stages(
-        &mut writer,
-        "synthetic_events",
-        "Synthetic events",
-        &hub.synthetic,
-    );
-    door(&mut writer, hub);
-    connections(&mut writer, hub);
-    held(&mut writer, hub);
-    self_checks(&mut writer, health);
-    life(&mut writer, lifecycle);
-    writer.finish()
-}
-
-fn build(writer: &mut Writer, identity: &Identity) {
+    let mut page = Page::new(format);
     let labels = [
         ("version", env!("CARGO_PKG_VERSION")),
         ("component_id", &identity.component_id),
         ("instance_id", &identity.instance_id),
     ];
-    writer.info("build", "What runs here.", &labels);
+    page.info("bridge_build", "What runs here.", &labels);
+    stages(&mut page, "bridge_events", "Events", &hub.stages);
+    stages(
+        &mut page,
+        "bridge_synthetic_events",
+        "Synthetic events",
+        &hub.synthetic,
+    );
+    flow(&mut page, hub);
+    held(&mut page, hub);
+    self_checks(&mut page, health);
+    life(&mut page, lifecycle);
+    page.finish()
 }
 
-fn stages(writer: &mut Writer, name: &str, what: &str, stages: &Stages) {
-    let counters = [
+fn counters(page: &mut Page, all: &[(&str, &str, u64)]) {
+    for (name, help, count) in all {
+        page.counter(name, help).count(&[], *count);
+    }
+}
+
+fn gauges(page: &mut Page, all: &[(&str, &str, f64)]) {
+    for (name, help, value) in all {
+        page.gauge(name, help).value(&[], *value);
+    }
+}
+
+fn stages(page: &mut Page, name: &str, what: &str, stages: &Stages) {
+    let all = [
         ("accepted", "taken in", stages.accepted),
         (
             "delivered",
@@ -75,183 +80,166 @@ fn stages(writer: &mut Writer, name: &str, what: &str, stages: &Stages) {
             stages.expired,
         ),
     ];
-    for (stage, how, count) in counters {
-        writer.counter(&format!("{name}_{stage}"), &format!("{what} {how}."), count);
+    for (stage, how, count) in all {
+        page.counter(&format!("{name}_{stage}"), &format!("{what} {how}."))
+            .count(&[], count);
     }
-    writer.counters(
-        &format!("{name}_dropped"),
-        &format!("{what} given up after they were accepted."),
-        "reason",
-        stages
-            .dropped
-            .iter()
-            .map(|(reason, count)| (*reason, *count)),
-    );
-    writer.gauge(
-        &format!("{name}_pending"),
-        "",
-        &format!("{what} kept and not written to any reader yet."),
-        stages.pending as f64,
-    );
+    let help = format!("{what} given up after they were accepted.");
+    let mut dropped = page.counter(&format!("{name}_dropped"), &help);
+    for (reason, count) in &stages.dropped {
+        dropped.count(&[("reason", reason)], *count);
+    }
+    let help = format!("{what} kept and not written to any reader yet.");
+    page.gauge(&format!("{name}_pending"), &help)
+        .count(&[], stages.pending);
 }
 
-fn door(writer: &mut Writer, hub: &HubReport) {
-    writer.counter(
-        "events_rejected",
-        "Events refused at the door.",
-        hub.rejected,
+fn flow(page: &mut Page, hub: &HubReport) {
+    counters(
+        page,
+        &[
+            (
+                "bridge_events_rejected",
+                "Events refused at the door.",
+                hub.rejected,
+            ),
+            (
+                "bridge_events_duplicate",
+                "Events that had been taken before.",
+                hub.duplicates,
+            ),
+            (
+                "bridge_connections_opened",
+                "Readers ever connected.",
+                hub.connections_opened,
+            ),
+            (
+                "bridge_connections_closed",
+                "Readers gone.",
+                hub.connections_closed,
+            ),
+        ],
     );
-    writer.counter(
-        "events_duplicate",
-        "Events that had been taken before.",
-        hub.duplicates,
-    );
-    writer.gauge(
-        "oldest_pending_age_seconds",
-        "seconds",
-        "Age of the oldest pending event of a thread with a reader; 0 where there is none.",
-        hub.oldest_pending_age.unwrap_or_default().as_secs_f64(),
-    );
+    let help = "Readers that the bridge closed.";
+    let mut closed = page.counter("bridge_connections_closed_by_bridge", help);
+    for (reason, count) in &hub.closes_by_reason {
+        closed.count(&[("reason", reason)], *count);
+    }
+    let age = hub.oldest_pending_age.unwrap_or_default().as_secs_f64();
+    let help = "Age of the oldest pending event; 0 where there is none.";
+    page.gauge("bridge_oldest_pending_age_seconds", help)
+        .value(&[], age);
+    let open = hub.connections_open;
+    page.gauge("bridge_connections_open", "Readers connected now.")
+        .count(&[], open);
 }
 
-fn connections(writer: &mut Writer, hub: &HubReport) {
-    writer.gauge(
-        "connections_open",
-        "",
-        "Readers connected now.",
-        hub.connections_open as f64,
-    );
-    writer.counter(
-        "connections_opened",
-        "Readers ever connected.",
-        hub.connections_opened,
-    );
-    writer.counter(
-        "connections_closed",
-        "Readers gone.",
-        hub.connections_closed,
-    );
-    writer.counters(
-        "connections_closed_by_bridge",
-        "Readers that the bridge closed.",
-        "reason",
-        hub.closes_by_reason
-            .iter()
-            .map(|(reason, count)| (*reason, *count)),
-    );
+fn held(page: &mut Page, hub: &HubReport) {
+    for (name, help, count) in [
+        (
+            "bridge_runs_open",
+            "Runs started and not ended.",
+            hub.runs_open,
+        ),
+        (
+            "bridge_runs_held",
+            "Runs whose ledger is held.",
+            hub.runs_held,
+        ),
+        ("bridge_threads_held", "Threads held.", hub.threads_held),
+        (
+            "bridge_window_bytes",
+            "Size of the events kept for replay.",
+            hub.window_bytes,
+        ),
+        (
+            "bridge_watchers_open",
+            "Health streams open.",
+            hub.watchers_open,
+        ),
+    ] {
+        page.gauge(name, help).count(&[], count);
+    }
+    let help = "Health streams ended because their watcher fell behind.";
+    page.counter("bridge_watchers_dropped", help)
+        .count(&[], hub.watchers_dropped);
 }
 
-fn held(writer: &mut Writer, hub: &HubReport) {
-    writer.gauge(
-        "runs_open",
-        "",
-        "Runs started and not ended.",
-        hub.runs_open as f64,
-    );
-    writer.gauge(
-        "runs_held",
-        "",
-        "Runs whose ledger is held.",
-        hub.runs_held as f64,
-    );
-    writer.gauge("threads_held", "", "Threads held.", hub.threads_held as f64);
-    writer.gauge(
-        "window_bytes",
-        "bytes",
-        "Size of the events kept for replay.",
-        hub.window_bytes as f64,
-    );
-    writer.gauge(
-        "watchers_open",
-        "",
-        "Health streams open.",
-        hub.watchers_open as f64,
-    );
-    writer.counter(
-        "watchers_dropped",
-        "Health streams ended because their watcher fell behind.",
-        hub.watchers_dropped,
-    );
-}
-
-fn self_checks(writer: &mut Writer, health: &HealthReport) {
-    let one_hot = |state: State| (state.name(), f64::from(u8::from(state == health.state)));
-    writer.gauges(
-        "state",
-        "1 for the state that holds.",
-        "state",
-        STATES.map(one_hot),
-    );
+fn self_checks(page: &mut Page, health: &HealthReport) {
+    let mut family = page.gauge("bridge_state", "1 for the state that holds.");
+    for state in STATES {
+        family.count(&[("state", state.name())], u64::from(state == health.state));
+    }
+    let help = "1 where the last run of the self-check passed.";
+    let mut family = page.gauge("bridge_check_healthy", help);
+    for check in &health.checks {
+        family.count(&[("check", check.name)], u64::from(check.healthy));
+    }
     let healthy = f64::from(u8::from(health.healthy));
-    writer.gauge(
-        "healthy",
-        "",
-        "1 where the component says that it is well.",
-        healthy,
-    );
-    let checks = health.checks.iter();
-    writer.gauges(
-        "check_healthy",
-        "1 where the last run of the self-check passed.",
-        "check",
-        checks.map(|check| (check.name, f64::from(u8::from(check.healthy)))),
-    );
-    writer.gauge(
-        "consecutive_failures",
-        "",
-        "Rounds of self-checks failed in a row.",
-        f64::from(health.consecutive_failures),
-    );
-    writer.gauge(
-        "uptime_seconds",
-        "seconds",
-        "Time since the process started.",
-        health.uptime.as_secs_f64(),
+    let failures = f64::from(health.consecutive_failures);
+    let uptime = health.uptime.as_secs_f64();
+    gauges(
+        page,
+        &[
+            (
+                "bridge_healthy",
+                "1 where the component says that it is well.",
+                healthy,
+            ),
+            (
+                "bridge_consecutive_failures",
+                "Rounds of self-checks failed in a row.",
+                failures,
+            ),
+            (
+                "bridge_uptime_seconds",
+                "Time since the process started.",
+                uptime,
+            ),
+        ],
     );
 }
 
-fn life(writer: &mut Writer, report: &LifecycleReport) {
-    let counters = [
-        (
-            "initializations",
-            "Initializations finished.",
-            report.total_initializations,
-        ),
-        (
-            "initializations_successful",
-            "Initializations that ended well.",
-            report.successful_initializations,
-        ),
-        (
-            "initializations_failed",
-            "Initializations that did not.",
-            report.failed_initializations,
-        ),
-        (
-            "recovery_attempts",
-            "Recoveries tried.",
-            report.recovery_attempts,
-        ),
-        (
-            "recoveries_successful",
-            "Recoveries after which every check passed.",
-            report.successful_recoveries,
-        ),
-        (
-            "health_checks",
-            "Rounds of self-checks finished.",
-            report.health_checks_performed,
-        ),
-    ];
-    for (name, help, count) in counters {
-        writer.counter(name, help, count);
-    }
-    writer.gauge(
-        "initialization_success_ratio",
-        "ratio",
-        "Successful initializations over all.",
-        success_rate(report),
+fn life(page: &mut Page, report: &LifecycleReport) {
+    counters(
+        page,
+        &[
+            (
+                "bridge_initializations",
+                "Initializations finished.",
+                report.total_initializations,
+            ),
+            (
+                "bridge_initializations_successful",
+                "Initializations that ended well.",
+                report.successful_initializations,
+            ),
+            (
+                "bridge_initializations_failed",
+                "Initializations that did not.",
+                report.failed_initializations,
+            ),
+            (
+                "bridge_recovery_attempts",
+                "Recoveries tried.",
+                report.recovery_attempts,
+            ),
+            (
+                "bridge_recoveries_successful",
+                "Recoveries after which every check passed.",
+                report.successful_recoveries,
+            ),
+            (
+                "bridge_health_checks",
+                "Rounds of self-checks finished.",
+                report.health_checks_performed,
+            ),
+        ],
     );
+    let ratio = success_rate(report);
+    let help = "Successful initializations over all.";
+    page.gauge("bridge_initialization_success_ratio", help)
+        .value(&[], ratio);
 }
 
 #[cfg(test)]

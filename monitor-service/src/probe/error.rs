@@ -21,6 +21,9 @@ pub(crate) fn classify(status: &Status, keepalive_timeout: Duration) -> CallErro
         return CallError::TimedOut(keepalive_timeout);
     }
     let why = root_cause(status);
+    if find::<h2::Error>(status).is_some_and(h2::Error::is_library) {
+        return CallError::Malformed(format!("it does not keep to HTTP/2: {why}"));
+    }
     if is_connect(status) {
         CallError::Unreachable(why)
     } else {

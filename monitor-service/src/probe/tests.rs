@@ -1,26 +1,19 @@
-//! The probes against a real Monitorable server on port 0: a target of our own making, which can
-//! be told to misbehave.
+//! The probes against a real Monitorable server on port 0.
 
-use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+mod double;
+
 use std::time::Duration;
 
-use monitorable::monitorable::v1::monitorable_server::{Monitorable, MonitorableServer};
-use monitorable::monitorable::v1::{
-    GetHealthStatusRequest, GetHealthStatusResponse, GetMetricsRequest, GetMetricsResponse,
-    HealthStatus, Metrics, Reason, State, WatchHealthRequest, WatchHealthResponse,
-};
+use monitorable::monitorable::v1::monitorable_server::MonitorableServer;
 use service_kit::clock::Clock;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
-use tokio_stream::{Stream, StreamExt};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
-use tonic::{Request, Response, Status};
 
+use self::double::{Double, Fault};
 use super::ProbeSet;
 use super::settings::ProbeSettings;
 use crate::domain::{CallError, ProbeEvent, Probed, WatchReason};
@@ -28,136 +21,6 @@ use crate::fleet::api::{Command, FleetHandle, Probes, Target};
 
 /// Longer than anything here may take; a test that waits for it fails.
 const PATIENCE: Duration = Duration::from_secs(20);
-
-/// What the target does wrong.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Fault {
-    #[default]
-    None,
-    /// Never answers a unary call.
-    Hangs,
-    /// Answers with a status.
-    Refuses,
-    /// Answers without a health report.
-    Empty,
-    /// Answers with another nonce.
-    OldNonce,
-    /// Answers with more than a mebibyte.
-    Huge,
-    /// Sends on its stream without pause.
-    Floods,
-    /// Ends its stream after the first message.
-    EndsStream,
-}
-
-#[derive(Clone, Default)]
-struct Double {
-    fault: Arc<Mutex<Fault>>,
-    sequence: Arc<AtomicU64>,
-    authorizations: Arc<Mutex<Vec<String>>>,
-    intervals: Arc<Mutex<Vec<Duration>>>,
-}
-
-impl Double {
-    fn fault(&self) -> Fault {
-        *self.fault.lock().unwrap()
-    }
-
-    fn health(&self) -> HealthStatus {
-        HealthStatus {
-            component_id: "double".to_owned(),
-            instance_id: "i1".to_owned(),
-            sequence: self.sequence.fetch_add(1, Ordering::Relaxed) + 1,
-            state: State::Active.into(),
-            healthy: true,
-            ..Default::default()
-        }
-    }
-
-    fn message(&self, reason: Reason) -> WatchHealthResponse {
-        WatchHealthResponse {
-            health: Some(self.health()),
-            reason: reason.into(),
-            next_within: Some(prost_types::Duration {
-                seconds: 1,
-                nanos: 0,
-            }),
-        }
-    }
-}
-
-type Watching = Pin<Box<dyn Stream<Item = Result<WatchHealthResponse, Status>> + Send>>;
-
-#[tonic::async_trait]
-impl Monitorable for Double {
-    async fn get_health_status(
-        &self,
-        request: Request<GetHealthStatusRequest>,
-    ) -> Result<Response<GetHealthStatusResponse>, Status> {
-        if let Some(value) = request.metadata().get("authorization") {
-            let value = value.to_str().unwrap().to_owned();
-            self.authorizations.lock().unwrap().push(value);
-        }
-        let mut answer = GetHealthStatusResponse {
-            health: Some(self.health()),
-            nonce: request.into_inner().nonce,
-        };
-        match self.fault() {
-            Fault::Hangs => std::future::pending().await,
-            Fault::Refuses => return Err(Status::permission_denied("not you")),
-            Fault::Empty => answer.health = None,
-            Fault::OldNonce => answer.nonce = "old".to_owned(),
-            Fault::Huge => answer.nonce = "x".repeat(2 * 1024 * 1024),
-            Fault::None | Fault::Floods | Fault::EndsStream => {}
-        }
-        Ok(Response::new(answer))
-    }
-
-    async fn get_metrics(
-        &self,
-        _request: Request<GetMetricsRequest>,
-    ) -> Result<Response<GetMetricsResponse>, Status> {
-        let metrics = Metrics {
-            component_id: "double".to_owned(),
-            ..Default::default()
-        };
-        Ok(Response::new(GetMetricsResponse {
-            metrics: Some(metrics),
-        }))
-    }
-
-    type WatchHealthStream = Watching;
-
-    async fn watch_health(
-        &self,
-        request: Request<WatchHealthRequest>,
-    ) -> Result<Response<Watching>, Status> {
-        let asked = request.into_inner().max_interval.unwrap_or_default();
-        let interval = Duration::try_from(asked).unwrap();
-        self.intervals.lock().unwrap().push(interval);
-        let (sender, receiver) = mpsc::channel(1);
-        let double = self.clone();
-        tokio::spawn(async move {
-            let mut reason = Reason::Initial;
-            while sender.send(Ok(double.message(reason))).await.is_ok() {
-                reason = Reason::Heartbeat;
-                match double.fault() {
-                    Fault::EndsStream => return,
-                    // HTTP/2 itself cuts a stream off that nobody can read fast enough, so this
-                    // one is only twice as fast as is allowed, and more.
-                    Fault::Floods => {
-                        for _ in 0..4 {
-                            let _ = sender.send(Ok(double.message(reason))).await;
-                        }
-                        tokio::time::sleep(Duration::from_millis(1)).await;
-                    }
-                    _ => tokio::time::sleep(interval / 2).await,
-                }
-            }
-        });
-        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
-    }
-}
 
 /// A target and a probe of it.
 struct Scene {
@@ -398,6 +261,27 @@ async fn a_port_that_accepts_and_says_nothing_times_out() {
 }
 
 #[tokio::test]
+async fn a_peer_that_speaks_something_else_is_malformed() {
+    let other = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", other.local_addr().unwrap());
+    tokio::spawn(async move {
+        let mut open = Vec::new();
+        while let Ok((mut stream, _)) = other.accept().await {
+            let answer = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n";
+            stream.write_all(answer).await.unwrap();
+            open.push(stream);
+        }
+    });
+    let mut scene = Scene::without_server(endpoint);
+    scene.start();
+    let probed = scene.probed().await;
+    let Err(CallError::Malformed(why)) = probed.health else {
+        panic!("{:?}", probed.health);
+    };
+    assert!(why.contains("HTTP/2"), "{why}");
+}
+
+#[tokio::test]
 async fn a_broken_connection_is_noticed_and_audited_at_once_and_the_return_too() {
     let mut scene = Scene::new(Fault::None).await;
     scene.start();
@@ -480,19 +364,4 @@ async fn a_panic_ends_the_probe_with_its_text() {
         panic!("no end was told");
     };
     assert_eq!(why, "out of paper");
-}
-
-/// The stream type of the server is what the client can read: a guard for the double itself.
-#[tokio::test]
-async fn the_double_answers() {
-    let double = Double::default();
-    let request = Request::new(WatchHealthRequest {
-        max_interval: Some(prost_types::Duration {
-            seconds: 1,
-            nanos: 0,
-        }),
-    });
-    let mut stream = double.watch_health(request).await.unwrap().into_inner();
-    let first = stream.next().await.unwrap().unwrap();
-    assert_eq!(first.reason(), Reason::Initial);
 }

@@ -5,6 +5,8 @@ mod badge;
 mod page;
 mod prometheus;
 mod receipts;
+#[cfg(test)]
+mod tests;
 
 use axum::Router;
 use axum::extract::Request;

@@ -3,6 +3,7 @@
 
 pub(crate) mod report;
 pub(crate) mod target;
+mod tls;
 
 use tonic::Status;
 
