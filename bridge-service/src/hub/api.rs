@@ -19,7 +19,7 @@ pub(crate) trait Outlet: Send {
     ///
     /// # Errors
     /// `WouldBlock` where it takes none now; then, and where fewer bytes were taken than offered,
-    /// the outlet sees to it that [`HubHandle::writable`] is called once it may take more. Any
+    /// the outlet sees to it that [`Command::Writable`] is sent once it may take more. Any
     /// other error: the peer is gone.
     fn try_write(&mut self, chunks: &[Bytes]) -> std::io::Result<usize>;
 }

@@ -7,14 +7,15 @@
 
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use monitorable::monitor::v1::Vantage;
 use monitorable_tests::calls::{Auditor, Target};
 use monitorable_tests::fake::Fake;
 use monitorable_tests::process::Service;
 use monitorable_tests::publisher::{Publisher, Run};
 use monitorable_tests::witness::Witness;
-use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 
 const BRIDGE: &str = "bridge-service";
 const THREAD: &str = "crowd";
@@ -26,7 +27,7 @@ const WARM_UP_MINUTES: u64 = 3;
 /// Shorter memories than by default, so that what is kept on purpose is full by then and only a
 /// leak goes on growing.
 const BRIDGE_FLAGS: [&str; 4] = ["--hub-window-age", "1m", "--hub-run-idle", "1m"];
-const MONITOR_FLAGS: [&str; 2] = ["--evidence-window", "1m"];
+const MONITOR_FLAGS: [&str; 4] = ["--evidence-window", "1m", "--fleet-audits", "4"];
 
 struct Options {
     minutes: u64,
@@ -49,11 +50,16 @@ async fn main() {
         auditor.register(&id, &target.uri()).await;
         targets.push(target);
     }
+    let mut readers = JoinSet::new();
     for _ in 0..options.readers {
-        tokio::spawn(swallow(bridge.http));
+        readers.spawn(swallow(bridge.http));
     }
-    tokio::spawn(traffic(bridge.uri(), monitor.uri()));
-    let flat = watch(&options, &bridge, &monitor, &auditor).await;
+    let mut traffic = tokio::spawn(traffic(bridge.uri(), monitor.uri()));
+    let flat = tokio::select! {
+        flat = watch(&options, &bridge, &monitor, &auditor) => flat,
+        Some(ended) = readers.join_next() => panic!("the bridge closed a reader: {ended:?}"),
+        ended = &mut traffic => panic!("the traffic ended: {ended:?}"),
+    };
     assert!(
         flat,
         "memory grew by more than {FLAT_PERCENT} % after minute {WARM_UP_MINUTES}"
@@ -77,15 +83,13 @@ fn options() -> Options {
     }
 }
 
-/// A reader that keeps nothing, so that only the services' memory grows, if any does.
+/// A reader that keeps nothing, so that only the services' memory grows, if any does. It ends
+/// where the bridge closes it.
 async fn swallow(address: std::net::SocketAddr) {
     let url = format!("ws://{address}/v1/events?thread_id={THREAD}");
     let stream = TcpStream::connect(address).await.unwrap();
-    let (socket, _) = tokio_tungstenite::client_async(url, stream).await.unwrap();
-    let mut stream = socket.into_inner();
-    let mut buffer = vec![0; 4_096];
-    while stream.read(&mut buffer).await.is_ok_and(|count| count > 0) {}
-    panic!("the bridge closed a reader");
+    let (mut socket, _) = tokio_tungstenite::client_async(url, stream).await.unwrap();
+    while socket.next().await.is_some_and(|frame| frame.is_ok()) {}
 }
 
 /// A run each 100 ms, on the crowd's thread and on ever new ones.

@@ -74,3 +74,19 @@ async fn a_draining_monitor_ends_its_streams_and_exits_well() {
     let status = monitor.ended().await;
     assert_eq!(status.code(), Some(0), "{status}");
 }
+
+/// The signal and the end of each part come in the same instant; whichever is noticed first, the
+/// drain is orderly.
+#[tokio::test]
+async fn every_drain_exits_well() {
+    let mut services = Vec::new();
+    for _ in 0..6 {
+        services.push(("bridge", Service::bridge(&[]).await));
+        services.push(("monitor", Service::monitor(&[]).await));
+    }
+    for (name, service) in services {
+        Target::at(&service.uri()).until_healthy(SOON).await;
+        let status = service.stop().await;
+        assert_eq!(status.code(), Some(0), "a {name}: {status}");
+    }
+}
