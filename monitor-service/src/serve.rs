@@ -173,6 +173,8 @@ impl Service {
         let mut registered = false;
         loop {
             tokio::select! {
+                // At a shutdown the servers end too, and that is no accident.
+                biased;
                 () = shutdown.cancelled() => return self.drain().await,
                 ended = self.servers.next_ended() => return unexpected(&ended),
                 ended = self.workers.next_ended() => return unexpected(&ended),

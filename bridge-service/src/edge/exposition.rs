@@ -126,7 +126,7 @@ fn flow(page: &mut Page, hub: &HubReport) {
         closed.count(&[("reason", reason)], *count);
     }
     let age = hub.oldest_pending_age.unwrap_or_default().as_secs_f64();
-    let help = "Age of the oldest pending event; 0 where there is none.";
+    let help = "Age of the oldest pending event of a thread with a reader; 0 where there is none.";
     page.gauge("bridge_oldest_pending_age_seconds", help)
         .value(&[], age);
     let open = hub.connections_open;

@@ -6,6 +6,8 @@
 mod actor;
 pub(crate) mod api;
 mod connections;
+#[cfg(test)]
+mod conservation;
 mod encode;
 pub(crate) mod event;
 mod idempotency;

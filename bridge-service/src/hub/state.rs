@@ -235,7 +235,7 @@ impl Hub {
         let oldest_pending = self
             .threads
             .values()
-            .filter(|thread| !thread.synthetic)
+            .filter(|thread| !thread.synthetic && !thread.readers.is_empty())
             .filter_map(|thread| thread.window.oldest_pending())
             .min();
         HubReport {

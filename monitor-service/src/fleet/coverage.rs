@@ -1,50 +1,39 @@
 //! How much of a component's traffic has a witness.
 
+use std::collections::VecDeque;
+
 use crate::domain::MetricsClaim;
 
-/// The share of the accepted events, as claimed since the witnesses began, that a producer
-/// reported.
+/// Audits over which the share is taken. Witnesses report a little later than the component
+/// counts; over several audits that evens out.
+const SAMPLES_MAX: usize = 20;
+
+/// The share of the accepted events, as claimed over the last audits, that a producer reported.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Coverage {
-    base: Option<Base>,
-}
-
-#[derive(Clone, Debug)]
-struct Base {
     instance_id: String,
-    accepted: u64,
-    produced: u64,
+    /// Accepted as claimed, and produced as witnessed, at each audit; the oldest first.
+    samples: VecDeque<(u64, u64)>,
 }
 
 impl Coverage {
-    /// Takes new counters beside what producers reported so far. `None`: nothing was accepted
-    /// since the witnesses began.
+    /// Takes new counters beside what producers reported so far. `None`: nothing was accepted.
     pub(super) fn update(&mut self, metrics: &MetricsClaim, produced: u64) -> Option<f64> {
         let accepted = metrics.delivery.as_ref()?.accepted;
-        let restarted = self
-            .base
-            .as_ref()
-            .is_some_and(|base| base.instance_id != metrics.instance_id);
-        let base = self.base.get_or_insert_with(|| Base {
-            instance_id: metrics.instance_id.clone(),
-            accepted,
-            produced,
-        });
-        if restarted {
-            // A new instance counts from 0.
-            base.instance_id.clone_from(&metrics.instance_id);
-            base.accepted = 0;
-            base.produced = produced;
+        if self.instance_id != metrics.instance_id {
+            self.instance_id.clone_from(&metrics.instance_id);
+            let before = self.samples.back().map(|(_, produced)| *produced);
+            self.samples.clear();
+            // A new instance counts from 0; what the first one counted before is nobody's.
+            self.samples.extend(before.map(|produced| (0, produced)));
         }
-        if produced <= base.produced {
-            base.accepted = accepted;
-            base.produced = produced;
-            return None;
+        self.samples.push_back((accepted, produced));
+        if self.samples.len() > SAMPLES_MAX {
+            self.samples.pop_front();
         }
-        let (accepted, witnessed) = (
-            accepted.saturating_sub(base.accepted),
-            produced - base.produced,
-        );
+        let (first_accepted, first_produced) = *self.samples.front()?;
+        let accepted = accepted.saturating_sub(first_accepted);
+        let witnessed = produced.saturating_sub(first_produced);
         (accepted > 0).then(|| (witnessed as f64 / accepted as f64).min(1.0))
     }
 }
@@ -66,13 +55,24 @@ mod tests {
     }
 
     #[test]
-    fn it_counts_from_where_the_witnesses_began() {
+    fn it_counts_from_the_first_look() {
         let mut coverage = Coverage::default();
         assert_eq!(coverage.update(&accepted("a", 1_000), 0), None);
-        assert_eq!(coverage.update(&accepted("a", 1_200), 0), None);
-        assert_eq!(coverage.update(&accepted("a", 1_300), 50), Some(0.5));
-        assert_eq!(coverage.update(&accepted("a", 1_300), 100), Some(1.0));
-        assert_eq!(coverage.update(&accepted("a", 1_300), 101), Some(1.0));
+        assert_eq!(coverage.update(&accepted("a", 1_100), 0), Some(0.0));
+        assert_eq!(coverage.update(&accepted("a", 1_100), 50), Some(0.5));
+        assert_eq!(coverage.update(&accepted("a", 1_100), 100), Some(1.0));
+        assert_eq!(coverage.update(&accepted("a", 1_100), 101), Some(1.0));
+    }
+
+    #[test]
+    fn what_is_long_ago_counts_no_more() {
+        let mut coverage = Coverage::default();
+        coverage.update(&accepted("a", 0), 0);
+        assert_eq!(coverage.update(&accepted("a", 100), 0), Some(0.0));
+        for _ in 0..SAMPLES_MAX {
+            coverage.update(&accepted("a", 100), 0);
+        }
+        assert_eq!(coverage.update(&accepted("a", 110), 10), Some(1.0));
     }
 
     #[test]
@@ -80,7 +80,7 @@ mod tests {
         let mut coverage = Coverage::default();
         coverage.update(&accepted("a", 10), 0);
         assert_eq!(coverage.update(&accepted("a", 20), 10), Some(1.0));
-        assert_eq!(coverage.update(&accepted("b", 5), 10), None);
-        assert_eq!(coverage.update(&accepted("b", 9), 13), Some(0.75));
+        assert_eq!(coverage.update(&accepted("b", 5), 10), Some(0.0));
+        assert_eq!(coverage.update(&accepted("b", 8), 16), Some(0.75));
     }
 }

@@ -319,7 +319,7 @@ async fn a_stream_that_floods_is_cut() {
     let ProbeEvent::WatchFailed(CallError::Malformed(why)) = failed else {
         panic!("{failed:?}");
     };
-    assert!(why.contains("1000 messages"), "{why}");
+    assert!(why.contains("100 messages"), "{why}");
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use super::error::is_goodbye;
 use crate::domain::{CallError, ProbeEvent, WatchReason};
 
 /// Messages that one stream may bring in [`FLOOD_WINDOW`]; more would crowd out other targets.
-const FLOOD_MESSAGES: u32 = 1_000;
+const FLOOD_MESSAGES: u32 = 100;
 /// The window of [`FLOOD_MESSAGES`].
 const FLOOD_WINDOW: Duration = Duration::from_secs(1);
 /// What a promise may be late before the probe takes a look by calling.

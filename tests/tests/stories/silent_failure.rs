@@ -5,7 +5,7 @@ use std::time::Duration;
 use monitorable::monitor::v1::finding::State as FindingState;
 use monitorable::monitor::v1::{Agreement, Severity, Verdict};
 use monitorable_tests::calls::{self, Target};
-use monitorable_tests::eventually::time_until;
+use monitorable_tests::eventually::{eventually, holds, time_until};
 use monitorable_tests::proxy::{Fault, Proxy};
 use monitorable_tests::publisher::{Publisher, Run};
 use monitorable_tests::reader::{Options, Reader};
@@ -60,7 +60,7 @@ async fn integrated_silent_failure_detection() {
     let ((), found_after) = time_until(FOUND_WITHIN, "SILENT_FAILURE", || async {
         let standing = pair.auditor.standing(BRIDGE).await?;
         let verdict = standing.verdict();
-        monitorable_tests::eventually::holds(verdict == Verdict::SilentFailure, verdict)
+        holds(verdict == Verdict::SilentFailure, verdict)
     })
     .await;
     println!("black hole found after {found_after:?}");
@@ -132,6 +132,13 @@ async fn a_reader_that_leaves_and_resumes_is_no_loss() {
     let mut reader = pair.witnessed_reader("mobile", &consumers).await;
     publisher.publish(&Run::whole("mobile", "run-1", 1)).await;
     let record = reader.until_events(SOON, 6).await;
+    // The monitor must have heard that the thread is read before it hears that it is not.
+    eventually(SOON, "the consumer is known", || async {
+        let thread = pair.auditor.thread("mobile").await;
+        let thread = thread.map_err(|status| status.to_string())?;
+        holds(thread.consumed == 6 && thread.consumers == 1, thread)
+    })
+    .await;
     let last = record.events().last().unwrap();
     let (epoch, sequence) = (last.text("epoch").to_owned(), last.sequence());
     drop(reader);
