@@ -1,5 +1,6 @@
-//! The only commands that a newcomer needs: `cargo xtask demo`, `test`, `lint`, `soak`.
+//! The only commands that a newcomer needs: `cargo xtask demo`, `test`, `lint`, `bench`, `soak`.
 
+mod bench;
 mod demo;
 mod lint;
 mod shell;
@@ -28,6 +29,8 @@ enum Task {
     Test(test::Options),
     /// Checks format, lints, documentation, licences and unused dependencies.
     Lint,
+    /// Measures what being monitored costs the bridge.
+    Bench(bench::Options),
     /// Runs a thousand readers and a thousand components for minutes, and prints the memory used.
     Soak(soak::Options),
 }
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
         Task::Demo(options) => demo::run(options),
         Task::Test(options) => test::run(options),
         Task::Lint => lint::run(),
+        Task::Bench(options) => bench::run(options),
         Task::Soak(options) => soak::run(options),
     };
     match done {
