@@ -150,6 +150,14 @@ impl Settings {
                 evidence.events_total_max, evidence.events_max
             ),
         );
+        let rules = &fleet.rules;
+        demand(
+            rules.flap_low_percent < rules.flap_high_percent,
+            format!(
+                "rules.flap_low_percent: {} is not allowed; allowed is less than rules.flap_high_percent, which is {}",
+                rules.flap_low_percent, rules.flap_high_percent
+            ),
+        );
         let audit = &fleet.audit;
         demand(
             audit.claims_weight + audit.evidence_weight + audit.integration_weight > 0.0,
@@ -222,6 +230,19 @@ fn rules(source: &mut Source) -> RuleSettings {
         run_silence: span(source, "rules.run_silence", SECOND..=MONTH),
         tool_limit: span(source, "rules.tool_limit", SECOND..=MONTH),
         lateness_grace: span(source, "rules.lateness_grace", zero..=10 * MINUTE),
+        recheck: span(source, "rules.recheck", SECOND..=HOUR),
+        contradiction_grace: span(source, "rules.contradiction_grace", zero..=10 * MINUTE),
+        regression_shown: span(source, "rules.regression_shown", SECOND..=DAY),
+        flap_high_percent: within(source, "rules.flap_high_percent", 1..=100),
+        flap_low_percent: within(source, "rules.flap_low_percent", 0..=99),
+        clock_tolerance: span(source, "rules.clock_tolerance", millis(10)..=DAY),
+        limping_calls_min: within(source, "rules.limping_calls", 2..=8),
+        limping_floor: span(source, "rules.limping_floor", millis(50)..=MINUTE),
+        limping_factor: within(source, "rules.limping_factor", 3..=1_000),
+        limping_peer_factor: within(source, "rules.limping_peer_factor", 2..=1_000),
+        recovery_attempts_min: within(source, "rules.recovery_attempts", 1..=1_000),
+        recovery_window: span(source, "rules.recovery_window", SECOND..=DAY),
+        startup_grace: span(source, "rules.startup_grace", zero..=DAY),
     }
 }
 
@@ -330,6 +351,7 @@ mod tests {
             ("probe.silence_limit", "1s"),
             ("http.listen", "127.0.0.1:50061"),
             ("evidence.events_total", "5"),
+            ("rules.flap_low_percent", "40"),
             ("component.id", "two words"),
             ("log.level", "=="),
         ]);
@@ -338,6 +360,7 @@ mod tests {
             "probe.silence_limit",
             "http.listen",
             "evidence.events_total",
+            "rules.flap_low_percent",
             "component.id",
             "log.level",
         ] {

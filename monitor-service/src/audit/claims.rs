@@ -9,6 +9,7 @@ use service_kit::clock::Now;
 
 use super::blame::blames_component;
 use super::settings::RuleSettings;
+use super::track::Track;
 use crate::domain::{
     CallError, ClaimedState, HealthClaim, MetricsClaim, Probed, WatchMessage, WatchReason,
 };
@@ -110,6 +111,8 @@ pub(crate) struct Claims {
     pub(crate) draining: Option<Now>,
     /// When it last answered again after it had not.
     recovered: Option<Instant>,
+    /// What the rules on its past remember.
+    pub(crate) track: Track,
 }
 
 impl Claims {
@@ -131,6 +134,7 @@ impl Claims {
             check_times: None,
             draining: None,
             recovered: None,
+            track: Track::default(),
         }
     }
 
@@ -148,6 +152,9 @@ impl Claims {
         let changed = matches!(message.reason, WatchReason::Changed | WatchReason::Draining);
         let pulse = self.said(message.health, message.next_within, draining, now);
         push(&mut self.messages, pulse, self.pulses_max);
+        if let Some((health, _)) = &self.health {
+            self.track.watched(health, message.next_within, now);
+        }
         changed || !was_alive
     }
 
@@ -157,6 +164,7 @@ impl Claims {
         let first = was_alive || self.watch.phase == WatchPhase::Waiting;
         if was_alive {
             self.watch.since = now;
+            self.track.stream_lost(now);
         }
         self.watch.phase = phase;
         first
@@ -169,6 +177,11 @@ impl Claims {
             Ok(answer) => {
                 let pulse = self.said(answer.value.clone(), None, false, now);
                 push(&mut self.answers, pulse, self.pulses_max);
+                let alive = self.watch.phase == WatchPhase::Alive;
+                if let Some((health, _)) = &self.health {
+                    let echoed = probed.nonce_echoed;
+                    self.track.answered(health, answer, echoed, alive, now);
+                }
                 if self.is_down() {
                     self.recovered = Some(now.monotonic);
                 }
@@ -183,10 +196,13 @@ impl Claims {
                     self.calls.failed_since.get_or_insert(now);
                 }
                 self.calls.error = Some(error.clone());
+                self.track.unanswered();
             }
         }
         if let Ok(answer) = &probed.metrics {
-            self.metrics = Some((Arc::new(answer.value.clone()), now));
+            let metrics = Arc::new(answer.value.clone());
+            self.track.counted(&metrics, answer);
+            self.metrics = Some((metrics, now));
         }
     }
 
@@ -281,6 +297,7 @@ impl Claims {
         ];
         moments
             .into_iter()
+            .chain(self.track.deadlines(settings))
             .flatten()
             .filter(|at| *at >= now.monotonic)
             .min()

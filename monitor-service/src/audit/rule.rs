@@ -5,6 +5,7 @@ use std::time::Instant;
 use service_kit::clock::Now;
 
 use super::claims::Claims;
+use super::peers::Peers;
 use super::settings::RuleSettings;
 use crate::domain::{EvidenceItem, Severity};
 use crate::evidence::Evidence;
@@ -39,6 +40,13 @@ pub(crate) struct View<'a> {
     pub(crate) losses: &'a Losses,
     /// Since when the monitor itself has been awake: what it slept through is nobody's silence.
     pub(crate) awake_since: Instant,
+    /// The id that it has to claim. `None`: it is not registered.
+    pub(crate) registered: Option<&'a str>,
+    /// How the other components fare.
+    pub(crate) peers: &'a Peers,
+    /// Whether a synthetic run ever came back whole from this component since it started. `None`:
+    /// not known, as where none was sent.
+    pub(crate) canary_proven: Option<bool>,
 }
 
 /// A rule's answer.

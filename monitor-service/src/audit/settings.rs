@@ -39,6 +39,32 @@ pub(crate) struct RuleSettings {
     pub(crate) tool_limit: Duration,
     /// How late a report may be (`orphan_tool_completion`).
     pub(crate) lateness_grace: Duration,
+    /// Between two audits of a component of which a sign stands that only calls can show.
+    pub(crate) recheck: Duration,
+    /// Added to a beat before stream and calls may no longer disagree (`watch_contradiction`).
+    pub(crate) contradiction_grace: Duration,
+    /// How long a `counter_regression` stays open.
+    pub(crate) regression_shown: Duration,
+    /// Share of changes, in percent, from which a component is flapping (`flapping`).
+    pub(crate) flap_high_percent: u32,
+    /// Share of changes up to which it is flapping no more.
+    pub(crate) flap_low_percent: u32,
+    /// How far a component's clock may be outside of a call (`clock_skew`).
+    pub(crate) clock_tolerance: Duration,
+    /// Slow calls in a row that count (`limping`). At least 2, at most 8.
+    pub(crate) limping_calls_min: u32,
+    /// A call under this is never slow (`limping`). At least 50 ms.
+    pub(crate) limping_floor: Duration,
+    /// How many times its own usual latency a slow call takes (`limping`). At least 3.
+    pub(crate) limping_factor: u32,
+    /// How many times as much as its peers a component must have slowed down (`limping`).
+    pub(crate) limping_peer_factor: u32,
+    /// Failed attempts at recovery that count (`recovery_loop`). At least 1.
+    pub(crate) recovery_attempts_min: u32,
+    /// In which time they are counted (`recovery_loop`).
+    pub(crate) recovery_window: Duration,
+    /// How long after a start nothing need have gone through (`startup_false_positive`).
+    pub(crate) startup_grace: Duration,
 }
 
 impl Default for RuleSettings {
@@ -59,6 +85,19 @@ impl Default for RuleSettings {
             run_silence: Duration::from_secs(30),
             tool_limit: Duration::from_secs(60),
             lateness_grace: Duration::from_secs(2),
+            recheck: Duration::from_secs(5),
+            contradiction_grace: Duration::from_secs(1),
+            regression_shown: Duration::from_secs(60),
+            flap_high_percent: 30,
+            flap_low_percent: 20,
+            clock_tolerance: Duration::from_millis(500),
+            limping_calls_min: 3,
+            limping_floor: Duration::from_millis(250),
+            limping_factor: 10,
+            limping_peer_factor: 3,
+            recovery_attempts_min: 3,
+            recovery_window: Duration::from_secs(300),
+            startup_grace: Duration::from_secs(10),
         }
     }
 }

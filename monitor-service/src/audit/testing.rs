@@ -1,5 +1,7 @@
 //! A scene for the rules' tests: one component, its witnesses, and a clock that moves by hand.
 
+mod claims;
+
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
@@ -7,6 +9,7 @@ use std::time::{Duration, Instant};
 use service_kit::clock::{Clock, Now};
 
 use super::claims::{CHECK_INTERVAL_GAUGE, Claims, WatchPhase};
+use super::peers::Peers;
 use super::rule::{Outcome, View};
 use super::rules::RULES;
 use super::settings::RuleSettings;
@@ -95,6 +98,10 @@ pub(crate) struct Scene {
     announced: Option<Duration>,
     instance: String,
     epoch: String,
+    uptime: Duration,
+    registered: Option<&'static str>,
+    peers: Peers,
+    canary_proven: Option<bool>,
 }
 
 impl Scene {
@@ -113,6 +120,10 @@ impl Scene {
             announced: None,
             instance: "instance-a".into(),
             epoch: "first".into(),
+            uptime: Duration::from_secs(60),
+            registered: Some("bridge"),
+            peers: Peers::default(),
+            canary_proven: None,
         };
         scene.beat();
         scene.probe();
@@ -135,6 +146,7 @@ impl Scene {
         }
         let mut health = health_claim(self.sequence, self.now);
         health.instance_id.clone_from(&self.instance);
+        health.uptime = Some(self.uptime);
         health.last_health_check_time = Some(self.checked.unwrap_or(self.now).wall);
         health
     }
@@ -327,6 +339,9 @@ impl Scene {
             evidence: &self.evidence,
             losses: &losses,
             awake_since: self.awake_since,
+            registered: self.registered,
+            peers: &self.peers,
+            canary_proven: self.canary_proven,
         };
         (rule.check)(&view, &self.settings, self.now)
     }

@@ -13,6 +13,7 @@ use super::verdict;
 use super::{Exit, Failed};
 use crate::audit::assess::{Material, OpenFinding, assess};
 use crate::audit::claims::{Claims, WatchPhase};
+use crate::audit::peers::Peers;
 use crate::audit::rule::{Outcome, Part, Rule, View};
 use crate::audit::rules::RULES;
 use crate::audit::settings::{AuditSettings, RuleSettings};
@@ -172,11 +173,15 @@ impl Seen {
         let now = Clock::system().now();
         let evidence = Evidence::new(EvidenceLimits::default());
         let losses = Losses::default();
+        let peers = Peers::default();
         let view = View {
             claims: &self.claims,
             evidence: &evidence,
             losses: &losses,
             awake_since: self.began.monotonic,
+            registered: None,
+            peers: &peers,
+            canary_proven: None,
         };
         let settings = RuleSettings::default();
         // Without a witness the other rules have nothing to say.

@@ -11,6 +11,7 @@ use super::coverage::Coverage;
 use super::settings::FleetSettings;
 use crate::audit::assess::{Material, OpenFinding, assess};
 use crate::audit::claims::Claims;
+use crate::audit::peers::Peers;
 use crate::audit::rule::View;
 use crate::audit::rules::RULES;
 use crate::audit::validation::validate;
@@ -128,6 +129,7 @@ impl Component {
         &mut self,
         settings: &FleetSettings,
         watch: Watchfulness,
+        peers: &Peers,
         ids: &mut FindingIds,
         now: Now,
     ) -> Changes {
@@ -144,6 +146,9 @@ impl Component {
             evidence: &self.evidence,
             losses: &self.losses,
             awake_since: watch.awake_since,
+            registered: Some(&self.target.component_id),
+            peers,
+            canary_proven: None,
         };
         for rule in RULES.iter().filter(|rule| !down || rule.judges_outage) {
             let outcome = (rule.check)(&view, &settings.rules, now);
@@ -180,6 +185,9 @@ impl Component {
             evidence: &self.evidence,
             losses: &self.losses,
             awake_since: now.monotonic,
+            registered: Some(&self.target.component_id),
+            peers: &Peers::default(),
+            canary_proven: None,
         };
         let validation = validate(&view, false, settings.rules.delivery_grace, now);
         validation.agreement == Agreement::Confirmed
@@ -258,6 +266,9 @@ impl Component {
                 evidence: &self.evidence,
                 losses: &self.losses,
                 awake_since: watch.awake_since,
+                registered: Some(&self.target.component_id),
+                peers: &Peers::default(),
+                canary_proven: None,
             },
             probed,
             open: open.collect(),

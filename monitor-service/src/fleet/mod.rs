@@ -4,6 +4,7 @@ mod actor;
 pub(crate) mod api;
 mod component;
 mod coverage;
+mod peers;
 mod probing;
 mod reads;
 mod reports;

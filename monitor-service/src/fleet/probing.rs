@@ -50,10 +50,14 @@ impl FleetState {
         let changes = if watch.recovering {
             Changes::default()
         } else {
-            component.evaluate(&self.settings, watch, &mut self.ids, now)
+            component.evaluate(&self.settings, watch, &self.peers, &mut self.ids, now)
         };
         // A second look tells a failure from an accident.
-        let again = changes.suspected || !proves;
+        let wanted = component
+            .claims
+            .track
+            .wants_audit(&self.settings.rules, now);
+        let again = changes.suspected || !proves || wanted;
         let audit = component.audit(probed, &self.settings, watch, now);
         let waiters = std::mem::take(&mut component.waiters);
         self.totals.audits += 1;

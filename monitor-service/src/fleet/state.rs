@@ -11,6 +11,7 @@ use super::component::{Component, EXPIRY_INTERVAL, Waiter, Watchfulness};
 use super::settings::{FleetSettings, Identity};
 use super::unregistered::Unregistered;
 use crate::audit::assess::{no_data, not_monitored};
+use crate::audit::peers::Peers;
 use crate::domain::{Audit, ComponentId, Finding};
 use crate::incident::{Changes, FindingIds};
 
@@ -77,6 +78,8 @@ pub(crate) struct FleetState {
     pub(super) events_held: usize,
     draining: bool,
     effects: Vec<Effect>,
+    /// As of the newest tick.
+    pub(super) peers: Peers,
 }
 
 impl FleetState {
@@ -100,6 +103,7 @@ impl FleetState {
             events_held: 0,
             draining: false,
             effects: Vec::new(),
+            peers: Peers::default(),
         }
     }
 
@@ -236,6 +240,7 @@ impl FleetState {
         if self.draining {
             return;
         }
+        self.compare_peers();
         let ids: Vec<_> = self
             .components
             .iter()
@@ -298,11 +303,15 @@ impl FleetState {
         let Some(component) = self.components.get_mut(id) else {
             return;
         };
-        let changes = component.evaluate(&self.settings, watch, &mut self.ids, now);
+        let changes = component.evaluate(&self.settings, watch, &self.peers, &mut self.ids, now);
         let suppressed = component.newly_suppressed(&changes);
         let grace = self.settings.rules.watch_grace;
         let unheard = !component.awaits_audit(now)
-            && component.claims.needs_audit(grace, watch.awake_since, now);
+            && (component.claims.needs_audit(grace, watch.awake_since, now)
+                || component
+                    .claims
+                    .track
+                    .wants_audit(&self.settings.rules, now));
         let news = unheard
             || changes.suspected
             || !changes.is_empty()

@@ -4,6 +4,7 @@ use service_kit::clock::Now;
 
 use crate::audit::format::{count, span};
 use crate::audit::rule::{Outcome, Part, Rule, View, Violation};
+use crate::audit::rules::startup_false_positive;
 use crate::audit::settings::RuleSettings;
 use crate::domain::{ClaimedState, EvidenceItem, Severity};
 use crate::evidence::loss::Hole;
@@ -25,6 +26,9 @@ fn check(view: &View<'_>, settings: &RuleSettings, now: Now) -> Outcome {
     let Some(hole) = &view.losses.hole else {
         return Outcome::clear();
     };
+    if startup_false_positive::explains(view, hole, now) {
+        return Outcome::clear();
+    }
     // One event with nothing after it may be that event's loss alone: the next one tells.
     let age = now.since(hole.since);
     if hole.events < 2 && age < settings.lone_event_grace {

@@ -22,8 +22,16 @@ pub(crate) const RULE: Rule = Rule {
 
 fn check(view: &View<'_>, settings: &RuleSettings, now: Now) -> Outcome {
     let claims = view.claims;
-    let frozen = frozen_pulses("watch", &claims.messages, settings)
-        .or_else(|| frozen_pulses("probe", &claims.answers, settings))
+    // Old answers that come again, or that were not made for the call, are `stale_replay`.
+    let track = &claims.track;
+    let replayed = track.stream.replay.is_some();
+    let messages = || frozen_pulses("watch", &claims.messages, settings);
+    let foreign = track.calls.replay.is_some() || track.nonce.missed > 0;
+    let answers = || frozen_pulses("probe", &claims.answers, settings);
+    let frozen = (!replayed)
+        .then(messages)
+        .flatten()
+        .or_else(|| (!foreign).then(answers).flatten())
         .or_else(|| frozen_checks(claims, view, settings, now));
     match frozen {
         Some(violation) => Outcome::broken(violation),

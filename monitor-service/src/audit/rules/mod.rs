@@ -23,6 +23,15 @@ rules! {
     run_never_finished,
     tool_stuck,
     orphan_tool_completion,
+    stale_replay,
+    wrong_identity,
+    counter_regression,
+    watch_contradiction,
+    flapping,
+    clock_skew,
+    limping,
+    recovery_loop,
+    startup_false_positive,
 }
 
 #[cfg(test)]

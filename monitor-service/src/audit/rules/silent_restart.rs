@@ -5,6 +5,7 @@ use service_kit::clock::Now;
 use crate::audit::claims::Instance;
 use crate::audit::format::span;
 use crate::audit::rule::{Outcome, Part, Rule, View, Violation};
+use crate::audit::rules::wrong_identity;
 use crate::audit::settings::RuleSettings;
 use crate::domain::{EvidenceItem, Severity};
 
@@ -22,7 +23,8 @@ fn check(view: &View<'_>, settings: &RuleSettings, now: Now) -> Outcome {
         return Outcome::Undecided("it said nothing yet");
     };
     let age = now.since(newest.first.monotonic);
-    if age > settings.restart_shown {
+    // Somebody else at this address is `wrong_identity`, and no restart.
+    if age > settings.restart_shown || wrong_identity::is_wrong(view) {
         return Outcome::clear();
     }
     let last_seen = |instance: &&Instance| instance.last.monotonic;

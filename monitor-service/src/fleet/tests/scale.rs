@@ -7,14 +7,21 @@ use service_kit::clock::{Clock, Now};
 use super::teller::{identity, target};
 use crate::audit::testing::{answer, health_claim, metrics_claim, sighting};
 use crate::domain::{
-    ProbeEvent, Probed, Sighting, Vantage, Verdict, WatchMessage, WatchReason, WitnessReport,
+    HealthClaim, ProbeEvent, Probed, Sighting, Vantage, Verdict, WatchMessage, WatchReason,
+    WitnessReport,
 };
 use crate::fleet::settings::FleetSettings;
 use crate::fleet::state::FleetState;
 
+fn health(component: u64, sequence: u64, now: Now) -> HealthClaim {
+    let mut health = health_claim(sequence, now);
+    health.component_id = format!("bridge-{component}");
+    health
+}
+
 fn beat(fleet: &mut FleetState, component: u64, sequence: u64, now: Now) {
     let event = ProbeEvent::Watched(WatchMessage {
-        health: health_claim(sequence, now),
+        health: health(component, sequence, now),
         reason: WatchReason::Heartbeat,
         next_within: Some(Duration::from_secs(1)),
     });
@@ -22,10 +29,12 @@ fn beat(fleet: &mut FleetState, component: u64, sequence: u64, now: Now) {
 }
 
 fn probe(fleet: &mut FleetState, component: u64, sequence: u64, now: Now) {
+    let mut metrics = metrics_claim(now);
+    metrics.component_id = format!("bridge-{component}");
     let probed = Probed {
-        health: Ok(answer(health_claim(sequence, now), now)),
+        health: Ok(answer(health(component, sequence, now), now)),
         nonce_echoed: true,
-        metrics: Ok(answer(metrics_claim(now), now)),
+        metrics: Ok(answer(metrics, now)),
     };
     let event = ProbeEvent::Probed(Box::new(probed));
     fleet.probe(&format!("bridge-{component}"), component + 1, event, now);

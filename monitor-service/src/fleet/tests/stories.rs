@@ -238,7 +238,7 @@ fn a_contradiction_is_a_silent_failure() {
 }
 
 #[test]
-fn an_answer_without_the_nonce_confirms_nothing() {
+fn an_answer_without_the_nonce_is_not_the_components() {
     let mut teller = flowing();
     assert_eq!(teller.verdict(), Verdict::Healthy);
     let mut probed = teller.newest().probed.clone().unwrap();
@@ -247,7 +247,11 @@ fn an_answer_without_the_nonce_confirms_nothing() {
         answer.value.sequence += 1;
     }
     teller.event(ProbeEvent::Probed(Box::new(probed)));
-    assert_eq!(teller.verdict(), Verdict::Unverified);
+    assert_eq!(teller.open(), ["stale_replay"]);
+    assert_eq!(teller.verdict(), Verdict::SilentFailure);
+    // The next answer has it.
+    teller.pass(8.0);
+    assert_eq!(teller.open(), [""; 0]);
 }
 
 #[test]

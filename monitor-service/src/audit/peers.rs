@@ -1,0 +1,112 @@
+//! How the other components fare: what is the same everywhere is nobody's own fault.
+
+use std::time::{Duration, Instant};
+
+use crate::domain::ComponentId;
+
+/// How another component answered lately.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Peer {
+    pub(crate) component_id: ComponentId,
+    /// How many times its usual latency its newest call took.
+    pub(crate) slowdown: f64,
+    /// How far its clock was outside of that call, in seconds. `None`: not known.
+    pub(crate) skew: Option<f64>,
+    /// When the call was sent.
+    pub(crate) sent: Instant,
+}
+
+/// The components that answer, those asked last first. Kept only while one is under suspicion.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Peers {
+    pub(crate) asked: Vec<Peer>,
+    /// Components that answer, the one under suspicion included.
+    pub(crate) answering: usize,
+    /// How late the monitor's own loop is.
+    pub(crate) lateness: Duration,
+}
+
+impl Peers {
+    /// The median slowdown of the others, in calls sent after `since`. `Err`: too few were asked
+    /// since. `Ok(None)`: there are no others.
+    pub(crate) fn slowdown(&self, own: &str, since: Instant) -> Result<Option<f64>, ()> {
+        let others = self.answering.saturating_sub(1);
+        if others == 0 {
+            return Ok(None);
+        }
+        let asked = self.others(own).filter(|peer| peer.sent >= since);
+        let mut slowdowns: Vec<_> = asked.map(|peer| peer.slowdown).collect();
+        if slowdowns.len() < others.min(PEERS_MIN) {
+            return Err(());
+        }
+        slowdowns.sort_unstable_by(f64::total_cmp);
+        // Of two in the middle the higher one: a doubt is in the component's favour.
+        Ok(slowdowns.get(slowdowns.len() / 2).copied())
+    }
+
+    /// Whether the clocks of most others, of two at the least, are outside in the same direction.
+    pub(crate) fn share_skew(&self, own: &str, skew: f64, tolerance: Duration) -> bool {
+        let known: Vec<_> = self.others(own).filter_map(|peer| peer.skew).collect();
+        let outside = |other: &&f64| {
+            other.abs() > tolerance.as_secs_f64() && other.is_sign_positive() == (skew > 0.0)
+        };
+        known.len() >= 2 && known.iter().filter(outside).count() * 2 > known.len()
+    }
+
+    fn others(&self, own: &str) -> impl Iterator<Item = &Peer> {
+        self.asked
+            .iter()
+            .filter(move |peer| &*peer.component_id != own)
+    }
+}
+
+/// Others that must have been asked since, where there are as many.
+pub(crate) const PEERS_MIN: usize = 3;
+
+#[cfg(test)]
+mod tests {
+    use service_kit::clock::Clock;
+
+    use super::*;
+
+    fn peers(slowdowns: &[f64], sent: Instant) -> Peers {
+        let peer = |(index, slowdown): (usize, &f64)| Peer {
+            component_id: format!("c{index}").as_str().into(),
+            slowdown: *slowdown,
+            skew: Some(if *slowdown > 2.0 { 3.0 } else { 0.0 }),
+            sent,
+        };
+        Peers {
+            asked: slowdowns.iter().enumerate().map(peer).collect(),
+            answering: slowdowns.len(),
+            lateness: Duration::ZERO,
+        }
+    }
+
+    #[test]
+    fn one_other_is_enough_where_there_is_only_one() {
+        let now = Clock::system().now().monotonic;
+        assert_eq!(peers(&[90.0, 1.0], now).slowdown("c0", now), Ok(Some(1.0)));
+        assert_eq!(peers(&[90.0], now).slowdown("c0", now), Ok(None));
+        let later = now + Duration::from_secs(1);
+        assert_eq!(peers(&[90.0, 1.0], now).slowdown("c0", later), Err(()));
+    }
+
+    #[test]
+    fn the_median_leaves_the_component_itself_out() {
+        let now = Clock::system().now().monotonic;
+        let fleet = peers(&[90.0, 1.0, 1.5, 80.0], now);
+        assert_eq!(fleet.slowdown("c0", now), Ok(Some(1.5)));
+        assert_eq!(fleet.slowdown("c1", now), Ok(Some(80.0)));
+    }
+
+    #[test]
+    fn a_skew_that_most_share_is_the_monitors_own() {
+        let now = Clock::system().now().monotonic;
+        let tolerance = Duration::from_secs(1);
+        assert!(peers(&[9.0, 9.0, 9.0, 1.0], now).share_skew("c0", 4.0, tolerance));
+        assert!(!peers(&[9.0, 9.0, 1.0, 1.0], now).share_skew("c0", 4.0, tolerance));
+        assert!(!peers(&[9.0, 9.0, 9.0], now).share_skew("c0", -4.0, tolerance));
+        assert!(!peers(&[9.0, 9.0], now).share_skew("c0", 4.0, tolerance));
+    }
+}
