@@ -47,6 +47,10 @@ pub struct Answers {
     pub delay: Duration,
     /// The error that is answered instead.
     pub error: Option<Status>,
+    /// What calls are told, where it is not the state.
+    pub calls_state: Option<State>,
+    /// How far its clock is ahead.
+    pub clock_ahead: Duration,
 }
 
 impl Answers {
@@ -77,6 +81,8 @@ impl Answers {
             silent_watch: false,
             delay: Duration::ZERO,
             error: None,
+            calls_state: None,
+            clock_ahead: Duration::ZERO,
         }
     }
 }
@@ -166,7 +172,7 @@ impl Inner {
             component_id: answers.component_id.clone(),
             instance_id: answers.instance_id.clone(),
             sequence: *sequence,
-            observe_time: Some(now.wall.into()),
+            observe_time: Some((now.wall + answers.clock_ahead).into()),
             state: answers.state.into(),
             healthy: answers.state == State::Active,
             checks: answers.checks.clone(),
@@ -219,7 +225,12 @@ impl Monitorable for Target {
         } else {
             String::new()
         };
-        let health = Some(self.0.health());
+        let mut health = self.0.health();
+        if let Some(state) = self.0.answers().calls_state {
+            health.state = state.into();
+            health.healthy = state == State::Active;
+        }
+        let health = Some(health);
         Ok(Response::new(GetHealthStatusResponse { health, nonce }))
     }
 

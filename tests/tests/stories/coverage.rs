@@ -5,7 +5,7 @@ use std::time::Duration;
 use monitorable::monitor::v1::evidence_client::EvidenceClient;
 use monitorable::monitor::v1::finding::State as FindingState;
 use monitorable::monitor::v1::{ObservedEvent, ReportEventsRequest, Vantage, Verdict};
-use monitorable::monitorable::v1::DeliveryMetrics;
+use monitorable::monitorable::v1::{DeliveryMetrics, State};
 use monitorable_tests::calls::{Auditor, summary};
 use monitorable_tests::fake::{Answers, Fake};
 use monitorable_tests::process::Service;
@@ -15,7 +15,14 @@ use tokio::task::JoinHandle;
 use crate::pair::{FOUND_WITHIN, SOON};
 
 /// The thresholds that the catalogue declares, lowered so that the story is short.
-const THRESHOLDS: [&str; 4] = ["--rules-run-silence", "2s", "--rules-tool-limit", "2s"];
+const THRESHOLDS: [&str; 6] = [
+    "--rules-run-silence",
+    "2s",
+    "--rules-tool-limit",
+    "2s",
+    "--rules-regression-shown",
+    "5s",
+];
 /// A finding must resolve once its cause is gone.
 const RESOLVED_WITHIN: Duration = Duration::from_secs(20);
 
@@ -25,7 +32,7 @@ type Lie = fn(&mut Answers);
 const CLAIMS: &[(&str, Lie, Lie)] = &[
     (
         "unbalanced_ledger",
-        |answers| answers.delivery = Some(delivery(100, 90, 5)),
+        |answers| answers.delivery = Some(delivery(100, 95, 0)),
         |answers| answers.delivery = Some(delivery(100, 95, 5)),
     ),
     (
@@ -46,6 +53,46 @@ const CLAIMS: &[(&str, Lie, Lie)] = &[
         |answers| answers.frozen = true,
         |answers| answers.frozen = false,
     ),
+    (
+        "stale_replay",
+        |answers| answers.echo_nonce = false,
+        |answers| answers.echo_nonce = true,
+    ),
+    (
+        "wrong_identity",
+        |answers| answers.component_id = "stranger".to_owned(),
+        |answers| answers.component_id = "claims-wrong_identity".to_owned(),
+    ),
+    (
+        "counter_regression",
+        |answers| answers.lifecycle.health_checks_performed = 3,
+        |answers| answers.lifecycle.health_checks_performed = 9,
+    ),
+    (
+        "watch_contradiction",
+        |answers| {
+            answers.state = State::Degraded;
+            answers.calls_state = Some(State::Active);
+        },
+        |answers| {
+            answers.state = State::Active;
+            answers.calls_state = None;
+        },
+    ),
+];
+
+/// Rules on claims that leave the verdict alone.
+const SIGNS: &[(&str, Lie, Lie)] = &[
+    (
+        "clock_skew",
+        |answers| answers.clock_ahead = Duration::from_secs(3),
+        |answers| answers.clock_ahead = Duration::from_millis(200),
+    ),
+    (
+        "limping",
+        |answers| answers.delay = Duration::from_millis(700),
+        |answers| answers.delay = Duration::ZERO,
+    ),
 ];
 
 fn delivery(accepted: u64, delivered: u64, pending: u64) -> DeliveryMetrics {
@@ -63,7 +110,12 @@ async fn combined_failure_detection_coverage() {
     let auditor = Auditor::at(&monitor.uri());
     let mut stories = tokio::task::JoinSet::new();
     for (rule, lie, twin) in CLAIMS {
-        stories.spawn(claims_story(auditor.clone(), rule, *lie, *twin));
+        let expected = Verdict::SilentFailure;
+        stories.spawn(claims_story(auditor.clone(), rule, (*lie, *twin), expected));
+    }
+    for (rule, lie, twin) in SIGNS {
+        let expected = Verdict::Unverified;
+        stories.spawn(claims_story(auditor.clone(), rule, (*lie, *twin), expected));
     }
     for (rule, tell) in WITNESSED {
         stories.spawn(witnessed_story(monitor.uri(), auditor.clone(), rule, *tell));
@@ -74,7 +126,12 @@ async fn combined_failure_detection_coverage() {
 }
 
 /// The twin first, which must stay quiet; then the fault; then it is healed.
-async fn claims_story(auditor: Auditor, rule: &'static str, lie: Lie, twin: Lie) {
+async fn claims_story(
+    auditor: Auditor,
+    rule: &'static str,
+    (lie, twin): (Lie, Lie),
+    expected: Verdict,
+) {
     let component = format!("claims-{rule}");
     let target = Fake::start(&component).await;
     target.change(twin);
@@ -96,9 +153,7 @@ async fn claims_story(auditor: Auditor, rule: &'static str, lie: Lie, twin: Lie)
         !finding.evidence.is_empty() && !finding.message.is_empty(),
         "{finding:?}"
     );
-    auditor
-        .until_standing(&component, Verdict::SilentFailure, SOON)
-        .await;
+    auditor.until_standing(&component, expected, SOON).await;
     target.change(twin);
     auditor
         .until_finding(&component, rule, RESOLVED_WITHIN, |finding| {
