@@ -9,7 +9,12 @@ from setuptools import setup
 from setuptools.command.build_py import build_py
 
 PROTOS = Path(__file__).resolve().parents[2] / "proto"
-PACKAGES = ["monitorable/v1/monitorable", "bridge/v1/bridge", "monitor/v1/monitor"]
+PACKAGES = [
+    "monitorable/v1/monitorable",
+    "bridge/v1/bridge",
+    "monitor/v1/evidence",
+    "monitor/v1/monitor",
+]
 
 
 def generate(into: Path) -> None:
