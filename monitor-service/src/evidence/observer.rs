@@ -12,6 +12,10 @@ use crate::domain::Vantage;
 /// A report that carries this many events may have more behind it: it does not show that its
 /// observer has told everything.
 const FULL_REPORT_EVENTS: usize = 1_000;
+/// After a silence of more than this, what arrives first may have been sent long before it.
+const SILENCE: Duration = Duration::from_secs(2);
+/// How long after a silence reports that waited for the line may come one by one.
+const CATCHING_UP: Duration = Duration::from_secs(1);
 /// Intervals that the regular one is taken from.
 const INTERVALS: usize = 8;
 
@@ -32,10 +36,26 @@ pub(crate) struct Observer {
     /// The threads that it says it is reading.
     pub(crate) reading: HashSet<Arc<str>>,
     intervals: VecDeque<Duration>,
+    /// When its last silence ended.
+    resumed: Option<Instant>,
     stamp: u64,
 }
 
 impl Observer {
+    /// Notes a report with nothing waiting behind it. The first after a silence may be old, and
+    /// so may those close behind it: they only show that it had told everything before.
+    fn told_everything(&mut self, interval: Duration, now: Now) {
+        let told_until = if interval > SILENCE {
+            self.resumed = Some(now.monotonic);
+            self.last_report
+        } else if self.resumed.is_some_and(|at| now.since(at) < CATCHING_UP) {
+            return;
+        } else {
+            now.monotonic
+        };
+        self.caught_up = self.caught_up.max(Some(told_until));
+    }
+
     /// Whether it reported lately and has not signed off.
     pub(crate) fn reports(&self, silence: Duration, now: Now) -> bool {
         !self.signed_off && now.since(self.last_report) <= silence
@@ -87,10 +107,10 @@ impl Observers {
                 }
                 observer.intervals.push_back(interval);
             }
-            observer.last_report = observer.last_report.max(now.monotonic);
             if events < FULL_REPORT_EVENTS {
-                observer.caught_up = observer.caught_up.max(Some(now.monotonic));
+                observer.told_everything(interval, now);
             }
+            observer.last_report = observer.last_report.max(now.monotonic);
             observer.signed_off = false;
             self.recency.touch(&mut observer.stamp, &key);
         }
@@ -115,6 +135,7 @@ impl Observers {
             declares_reading: false,
             reading: HashSet::new(),
             intervals: VecDeque::new(),
+            resumed: None,
             stamp: 0,
         };
         self.by_key.insert(key, observer);

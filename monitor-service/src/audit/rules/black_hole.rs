@@ -190,12 +190,31 @@ mod tests {
     fn a_single_event_waits_for_the_next_one() {
         let mut scene = flowing();
         scene.produced("p", "t", 2..=2);
-        scene.passes(Duration::from_secs(3));
+        scene.passes(Duration::from_secs(2));
         scene.reads("c", &["t"]);
         scene.assert_undecided(ID);
-        scene.passes(Duration::from_secs(3));
-        scene.reads("c", &["t"]);
+        for _ in 0..2 {
+            scene.passes(Duration::from_secs(2));
+            scene.reads("c", &["t"]);
+        }
         scene.assert_suspected(ID);
+    }
+
+    #[test]
+    fn a_report_that_waited_for_the_line_is_no_sign_of_life() {
+        let mut scene = flowing();
+        scene.produced("p", "t", 2..=4);
+        scene.passes(Duration::from_secs(6));
+        // Sent before the events; those with the events are close behind it.
+        scene.reads("c", &["t"]);
+        scene.assert_quiet(ID);
+        scene.passes(Duration::from_millis(20));
+        scene.reads("c", &["t"]);
+        scene.assert_quiet(ID);
+        // The line has been up for a while, and they are still not there.
+        scene.passes(Duration::from_secs(1));
+        scene.reads("c", &["t"]);
+        scene.assert_conclusive(ID, "3 events accepted on 1 thread");
     }
 
     #[test]
@@ -206,7 +225,7 @@ mod tests {
             health.healthy = false;
         });
         scene.produced("p", "t", 2..=4);
-        scene.passes(Duration::from_secs(3));
+        scene.passes(Duration::from_secs(2));
         scene.reads("c", &["t"]);
         scene.assert_suspected(ID);
     }
