@@ -190,6 +190,7 @@ mod tests {
     fn a_single_event_waits_for_the_next_one() {
         let mut scene = flowing();
         scene.produced("p", "t", 2..=2);
+        scene.reads("c", &["t"]);
         scene.passes(Duration::from_secs(2));
         scene.reads("c", &["t"]);
         scene.assert_undecided(ID);
@@ -225,6 +226,7 @@ mod tests {
             health.healthy = false;
         });
         scene.produced("p", "t", 2..=4);
+        scene.reads("c", &["t"]);
         scene.passes(Duration::from_secs(2));
         scene.reads("c", &["t"]);
         scene.assert_suspected(ID);
