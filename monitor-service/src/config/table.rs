@@ -29,7 +29,7 @@ pub(crate) const SPECS: &[Spec] = &[
     spec("probe.call_deadline", "2s", "How long one call to a component may take, connecting included; 20ms to 1m."),
     spec("probe.connect_deadline", "1500ms", "How long connecting to a component may take; 10ms to 1m, less than probe.call_deadline."),
     spec("probe.reconnect_base", "200ms", "First pause before a watch stream is opened again; it doubles with each attempt. 10ms to 1m."),
-    spec("probe.reconnect_cap", "5s", "Longest such pause; at least probe.reconnect_base, at most 1h."),
+    spec("probe.reconnect_cap", "1s", "Longest such pause; at least probe.reconnect_base, at most 1h."),
     spec("probe.keepalive_interval", "2s", "Between two HTTP/2 pings to a component; 100ms to 1h."),
     spec("probe.keepalive_timeout", "2s", "How long a ping may stay unanswered before the connection counts as broken; 100ms to 1m."),
     spec("probe.silence_limit", "30s", "How long a watch stream may be silent before it is opened anew; more than probe.beat_interval, at most 1d."),

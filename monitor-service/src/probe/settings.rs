@@ -16,7 +16,8 @@ pub(crate) struct ProbeSettings {
     pub(crate) connect_deadline: Duration,
     /// The first pause before a watch stream is opened again.
     pub(crate) reconnect_base: Duration,
-    /// The longest such pause.
+    /// The longest such pause. Well under `reconnect_grace` and `restart_grace` of the rules: what
+    /// the monitor waits itself is nobody's absence.
     pub(crate) reconnect_cap: Duration,
     /// Between two HTTP/2 pings, on idle connections too.
     pub(crate) keepalive_interval: Duration,
@@ -37,7 +38,7 @@ impl Default for ProbeSettings {
             call_deadline: Duration::from_secs(2),
             connect_deadline: Duration::from_millis(1_500),
             reconnect_base: Duration::from_millis(200),
-            reconnect_cap: Duration::from_secs(5),
+            reconnect_cap: Duration::from_secs(1),
             keepalive_interval: Duration::from_secs(2),
             keepalive_timeout: Duration::from_secs(2),
             silence_limit: Duration::from_secs(30),
