@@ -48,6 +48,11 @@ fn violation(
         .full_witnesses(call)
         .filter_map(|key| view.evidence.observer(key))
         .find(|witness| !call.executing_seen(witness.vantage))?;
+    // Where it began before a restart or an outage, its start may have gone with the instance.
+    let of_before = |baseline| call.executing.is_some_and(|began| began < baseline);
+    if view.claims.baseline().is_some_and(of_before) {
+        return None;
+    }
     let vantage = witness.vantage;
     let completed = call.completed_seen(vantage)?;
     let age = now.since(completed);
@@ -113,6 +118,23 @@ mod tests {
             ID,
             "Tool call call-1 completed 3 s ago without a tool_executing",
         );
+    }
+
+    #[test]
+    fn a_start_that_went_with_an_earlier_instance_is_quiet() {
+        let mut scene = Scene::healthy();
+        scene.run_event("p", "r", "agent_started", "");
+        scene.consumer_run_event("c", "r", "agent_started", "");
+        // Nobody is connected when it is handed in, and then the component restarts.
+        scene.run_event("p", "r", "tool_executing", "call-1");
+        scene.drains();
+        scene.passes(Duration::from_secs(3));
+        scene.restarts_as("instance-b");
+        scene.probe();
+        scene.run_event("p", "r", "tool_completed", "call-1");
+        scene.consumer_run_event("c", "r", "tool_completed", "call-1");
+        scene.passes(Duration::from_secs(3));
+        scene.assert_quiet(ID);
     }
 
     #[test]
