@@ -5,6 +5,7 @@ use monitorable::monitor::v1::{Finding, Verdict, WatchFindingsRequest, WatchFind
 use monitorable::monitorable::v1::DeliveryMetrics;
 use monitorable_tests::calls::{self, Auditor};
 use monitorable_tests::command;
+use monitorable_tests::eventually::{eventually, holds};
 use monitorable_tests::fake::Fake;
 use monitorable_tests::process::Service;
 use monitorable_tests::publisher::Run;
@@ -17,9 +18,20 @@ async fn end_to_end_audit_flow() {
     let (producers, consumers) = (pair.producer_witness(), pair.consumer_witness());
     let publisher = pair.witnessed_publisher(&producers);
     let mut reader = pair.witnessed_reader("flow", &consumers).await;
+    // Coverage counts from the first audit on.
+    pair.auditor
+        .until_standing(BRIDGE, Verdict::Unverified, SOON)
+        .await;
     let events = Run::whole("flow", "run-1", 2);
     publisher.publish(&events).await;
     reader.until_events(SOON, events.len()).await;
+    let count = events.len() as u64;
+    eventually(SOON, "both witnesses told everything", || async {
+        let thread = pair.auditor.thread("flow").await;
+        let thread = thread.map_err(|status| status.to_string())?;
+        holds((thread.produced, thread.consumed) == (count, count), thread)
+    })
+    .await;
     let audit = pair
         .auditor
         .until_audited(BRIDGE, Verdict::Healthy, SOON)
@@ -74,7 +86,7 @@ async fn thread_status(pair: &Pair, events: u64) {
     assert_eq!(thread.last_event_type, "agent_completed");
     assert_eq!(thread.counts_by_type["tool_executing"], 2);
     assert_eq!(thread.consumers, 1);
-    assert!(thread.delay_median.is_some());
+    // No word about the delay: a reader may have an event before its producer has the receipt.
     let run = &thread.runs[0];
     assert!(run.finished && run.open_tools.is_empty(), "{run:?}");
 }
