@@ -5,9 +5,10 @@ use std::path::PathBuf;
 
 use prost::Message;
 
-const PROTOS: [&str; 5] = [
+const PROTOS: [&str; 6] = [
     "monitorable/v1/monitorable.proto",
     "bridge/v1/bridge.proto",
+    "monitor/v1/audit.proto",
     "monitor/v1/evidence.proto",
     "monitor/v1/monitor.proto",
     "grpc/health/v1/health.proto",

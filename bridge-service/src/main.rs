@@ -3,6 +3,8 @@
 mod cli;
 mod config;
 mod edge;
+#[cfg(feature = "fault-injection")]
+mod fault_control;
 mod health;
 mod healthcheck;
 mod hub;

@@ -124,6 +124,8 @@ impl Service {
             drain_deadline: settings.drain_deadline,
         };
         service.tasks.spawn("hub", hub_loop);
+        #[cfg(feature = "fault-injection")]
+        crate::fault_control::listen(service.hub.clone());
         let supervisor = health::supervise(service.hub.clone(), settings.health, clock);
         service.tasks.spawn("health", supervisor);
         let limits = GrpcLimits {
@@ -131,7 +133,14 @@ impl Service {
             ..GrpcLimits::default()
         };
         let draining = service.draining.clone();
-        let routes = grpc_routes(&service.hub, &identity, settings.ingest, draining);
+        let http_port = listeners.http_address.port();
+        let routes = grpc_routes(
+            &service.hub,
+            &identity,
+            settings.ingest,
+            draining,
+            http_port,
+        );
         service.serve_grpc(listeners.grpc, routes, limits);
         let router = http_routes(&service.hub, &identity, service.readers.clone());
         let end = service.servers_end.clone();

@@ -2,6 +2,8 @@
 
 pub(crate) mod components;
 pub(crate) mod table;
+#[cfg(test)]
+mod tests;
 
 use std::fmt::Debug;
 use std::net::SocketAddr;
@@ -13,8 +15,12 @@ use service_kit::config::{ConfigErrors, Setting, Source};
 use service_kit::http::HttpLimits;
 use service_kit::telemetry::{LogFormat, parse_filter};
 
-use self::table::{PREFIX, SPECS};
-use crate::audit::settings::{AuditSettings, RuleSettings};
+use self::table::{PREFIX, SECRETS, SPECS};
+use crate::alert::settings::AlertSettings;
+use crate::audit::canary::FAILURES_MAX;
+use crate::audit::disabled::Disabled;
+use crate::audit::settings::{AuditSettings, FleetRuleSettings, RuleSettings};
+use crate::canary::settings::CanarySettings;
 use crate::edge::EdgeLimits;
 use crate::edge::validate::id;
 use crate::evidence::limits::EvidenceLimits;
@@ -43,6 +49,8 @@ pub(crate) struct Settings {
     pub(crate) fleet: FleetSettings,
     pub(crate) drain_deadline: Duration,
     pub(crate) components: Vec<Target>,
+    pub(crate) canary: CanarySettings,
+    pub(crate) alert: AlertSettings,
 }
 
 impl Settings {
@@ -57,7 +65,12 @@ impl Settings {
     fn from_source(mut source: Source) -> Result<Self, ConfigErrors> {
         let drain_deadline = span(&mut source, "drain.deadline", millis(10)..=10 * MINUTE);
         let probe = probe(&mut source);
-        let fleet = fleet(&mut source);
+        let alert = alert(&mut source);
+        let mut fleet = fleet(&mut source);
+        fleet.dead_man_interval = alert
+            .dead_man_url
+            .is_set()
+            .then_some(alert.dead_man_interval);
         let components = components::take(&mut source, &probe, fleet.components_max);
         let settings = Self {
             component_id: source.take("component.id"),
@@ -78,6 +91,8 @@ impl Settings {
             fleet,
             drain_deadline,
             components,
+            canary: canary(&mut source),
+            alert,
         };
         for error in settings.contradictions() {
             source.reject(error);
@@ -142,6 +157,13 @@ impl Settings {
                 fleet.claims_max, fleet.rules.frozen_answers_min
             ),
         );
+        demand(
+            fleet.rules.late_warning <= fleet.rules.late_critical,
+            format!(
+                "rules.late_critical: {:?} is not allowed; allowed is at least rules.late_warning, which is {:?}",
+                fleet.rules.late_critical, fleet.rules.late_warning
+            ),
+        );
         let evidence = &fleet.evidence;
         demand(
             evidence.events_total_max >= evidence.events_max,
@@ -163,13 +185,29 @@ impl Settings {
             audit.claims_weight + audit.evidence_weight + audit.integration_weight > 0.0,
             "audit.claims_weight, audit.evidence_weight and audit.integration_weight: all are 0; at least one must not be".to_owned(),
         );
+        let incident = &fleet.incident;
+        demand(
+            incident.resolve_hold_max >= incident.resolve_hold,
+            format!(
+                "incident.resolve_hold_max: {:?} is not allowed; allowed is at least incident.resolve_hold, which is {:?}",
+                incident.resolve_hold_max, incident.resolve_hold
+            ),
+        );
+        let alert = &self.alert;
+        demand(
+            alert.retry_cap >= alert.retry_base,
+            format!(
+                "alert.retry_cap: {:?} is not allowed; allowed is at least alert.retry_base, which is {:?}",
+                alert.retry_cap, alert.retry_base
+            ),
+        );
         errors
     }
 }
 
 /// The settings as they stand, as TOML. Components are in the file alone and not repeated.
 pub(crate) fn effective(flags: &ArgMatches) -> String {
-    Source::load(PREFIX, SPECS, flags).effective()
+    Source::load(PREFIX, SPECS, flags).effective_without(SECRETS)
 }
 
 fn probe(source: &mut Source) -> ProbeSettings {
@@ -184,6 +222,8 @@ fn probe(source: &mut Source) -> ProbeSettings {
         keepalive_timeout: span(source, "probe.keepalive_timeout", millis(100)..=MINUTE),
         silence_limit: span(source, "probe.silence_limit", millis(100)..=DAY),
         start_pace: span(source, "probe.start_pace", millis(0)..=SECOND),
+        glance_interval: span(source, "probe.glance_interval", millis(100)..=DAY),
+        glance_rate: within(source, "probe.glance_rate", 1..=1_000_000),
     }
 }
 
@@ -209,12 +249,43 @@ fn fleet(source: &mut Source) -> FleetSettings {
             integration_weight: within(source, "audit.integration_weight", 0.0..=1e6),
         },
         incident: incident(source),
+        fleet_rules: fleet_rules(source),
+        late_tick: span(source, "fleet.late_tick", millis(1)..=MINUTE),
+        stretch_max: within(source, "fleet.stretch_max", 0..=100),
+        // Follows from the alerts' settings.
+        dead_man_interval: None,
+    }
+}
+
+fn fleet_rules(source: &mut Source) -> FleetRuleSettings {
+    FleetRuleSettings {
+        blind_components: count(source, "rules.blind_components", 2..=1_000_000),
+        blind_window: span(source, "rules.blind_window", millis(10)..=10 * MINUTE),
+        blind_gather: span(source, "rules.blind_gather", millis(0)..=MINUTE),
+        very_late_tick: span(source, "rules.very_late_tick", millis(10)..=MINUTE),
+        late_ticks: within(source, "rules.late_ticks", 1..=1_000),
+        dead_man_intervals: within(source, "rules.dead_man_intervals", 1..=1_000),
+    }
+}
+
+fn alert(source: &mut Source) -> AlertSettings {
+    AlertSettings {
+        webhook_url: source.take("alert.webhook_url"),
+        min_severity: source.take("alert.min_severity"),
+        dead_man_url: source.take("alert.dead_man_url"),
+        dead_man_interval: span(source, "alert.dead_man_interval", millis(100)..=DAY),
+        deadline: span(source, "alert.deadline", millis(10)..=MINUTE),
+        attempts: within(source, "alert.attempts", 1..=100),
+        retry_base: span(source, "alert.retry_base", millis(10)..=MINUTE),
+        retry_cap: span(source, "alert.retry_cap", millis(10)..=HOUR),
+        queue_max: count(source, "alert.queue", 1..=100_000),
     }
 }
 
 fn rules(source: &mut Source) -> RuleSettings {
     let zero = Duration::ZERO;
     RuleSettings {
+        disabled: disabled(source),
         delivery_grace: span(source, "rules.delivery_grace", millis(10)..=HOUR),
         lone_event_grace: span(source, "rules.lone_event_grace", millis(10)..=HOUR),
         watch_grace: span(source, "rules.watch_grace", zero..=10 * MINUTE),
@@ -243,7 +314,27 @@ fn rules(source: &mut Source) -> RuleSettings {
         recovery_attempts_min: within(source, "rules.recovery_attempts", 1..=1_000),
         recovery_window: span(source, "rules.recovery_window", SECOND..=DAY),
         startup_grace: span(source, "rules.startup_grace", zero..=DAY),
+        canary_failures_min: within(source, "rules.canary_failures", 2..=FAILURES_MAX as u32),
+        canary_recent_intervals: within(source, "rules.canary_recent_intervals", 1..=1_000),
+        late_warning: span(source, "rules.late_warning", millis(10)..=HOUR),
+        late_critical: span(source, "rules.late_critical", millis(10)..=HOUR),
+        late_events_min: within(source, "rules.late_events", 1..=1_000),
+        disorder_shown: span(source, "rules.disorder_shown", SECOND..=DAY),
+        stall_reports: within(source, "rules.stall_reports", 1..=1_000),
+        phantom_events: within(source, "rules.phantom_events", 0..=1_000_000),
+        acknowledgement_silence: span(source, "rules.acknowledgement_silence", SECOND..=HOUR),
+        backlog_growth: span(source, "rules.backlog_growth", SECOND..=HOUR),
+        observer_grace: span(source, "rules.observer_grace", zero..=10 * MINUTE),
+        observer_intervals: within(source, "rules.observer_intervals", 2..=1_000),
     }
+}
+
+fn disabled(source: &mut Source) -> Disabled {
+    let ids: String = source.take("rules.disabled");
+    Disabled::parse(&ids).unwrap_or_else(|error| {
+        source.reject(format!("rules.disabled: {error}"));
+        Disabled::default()
+    })
 }
 
 fn evidence(source: &mut Source) -> EvidenceLimits {
@@ -260,6 +351,9 @@ fn evidence(source: &mut Source) -> EvidenceLimits {
         gaps_per_reader_max: count(source, "evidence.gaps_per_reader", 1..=10_000),
         observer_silence: span(source, "evidence.observer_silence", SECOND..=DAY),
         unregistered_max: count(source, "evidence.unregistered", 0..=10_000),
+        settle: span(source, "evidence.settle", SECOND..=MONTH),
+        sessions_max: count(source, "evidence.sessions", 1..=10_000_000),
+        report_wait: span(source, "evidence.report_wait", Duration::ZERO..=10 * MINUTE),
     }
 }
 
@@ -272,6 +366,20 @@ fn incident(source: &mut Source) -> IncidentSettings {
         open_max: count(source, "incident.open", 1..=100_000),
         resolved_max: count(source, "incident.resolved", 0..=100_000),
         evidence_items_max: count(source, "incident.evidence_items", 1..=100),
+        reopen_window: span(source, "incident.reopen_window", zero..=DAY),
+        resolve_hold_max: span(source, "incident.resolve_hold_max", zero..=DAY),
+        absorb_window: span(source, "incident.absorb_window", zero..=10 * MINUTE),
+    }
+}
+
+fn canary(source: &mut Source) -> CanarySettings {
+    CanarySettings {
+        enabled: source.take("canary.enabled"),
+        interval: span(source, "canary.interval", millis(100)..=HOUR),
+        deadline: span(source, "canary.deadline", millis(100)..=MINUTE),
+        keys: count(source, "canary.keys", 2..=64),
+        concurrent_max: count(source, "canary.concurrent", 1..=10_000),
+        recheck_interval: span(source, "canary.recheck", SECOND..=DAY),
     }
 }
 
@@ -296,85 +404,4 @@ fn span(source: &mut Source, path: &'static str, range: RangeInclusive<Duration>
 
 const fn millis(count: u64) -> Duration {
     Duration::from_millis(count)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn source(flags: &[(&'static str, &str)]) -> Source {
-        let flags = flags.iter().map(|(p, v)| (*p, (*v).to_owned())).collect();
-        Source::from_parts(PREFIX, SPECS, None, &[], flags)
-    }
-
-    fn errors(flags: &[(&'static str, &str)]) -> String {
-        Settings::from_source(source(flags))
-            .unwrap_err()
-            .0
-            .join("\n")
-    }
-
-    #[test]
-    fn the_table_says_what_the_parts_take_for_default() {
-        let settings = Settings::from_source(source(&[])).unwrap();
-        assert_eq!(settings.probe, ProbeSettings::default());
-        assert_eq!(settings.fleet, FleetSettings::default());
-        assert!(settings.components.is_empty());
-    }
-
-    #[test]
-    fn every_setting_is_taken_and_checked() {
-        for spec in SPECS {
-            let found = errors(&[(spec.path, "\u{1} nonsense")]);
-            assert!(found.contains(spec.path), "{}: {found}", spec.path);
-        }
-    }
-
-    #[test]
-    fn ranges_are_held_and_shown() {
-        for (path, value, allowed) in [
-            ("fleet.mailbox", "15", "16 to 1000000"),
-            ("probe.beat_interval", "1ms", "100ms to 1h"),
-            ("rules.success_rate_tolerance", "1.5", "0.0 to 1.0"),
-            ("audit.claims_weight", "NaN", "0.0 to 1000000.0"),
-            ("rules.frozen_answers", "1", "2 to 1000"),
-        ] {
-            let found = errors(&[(path, value)]);
-            assert!(found.contains(allowed), "{path}: {found}");
-        }
-    }
-
-    #[test]
-    fn contradictions_are_found_together() {
-        let found = errors(&[
-            ("probe.connect_deadline", "3s"),
-            ("probe.silence_limit", "1s"),
-            ("http.listen", "127.0.0.1:50061"),
-            ("evidence.events_total", "5"),
-            ("rules.flap_low_percent", "40"),
-            ("component.id", "two words"),
-            ("log.level", "=="),
-        ]);
-        for part in [
-            "probe.connect_deadline",
-            "probe.silence_limit",
-            "http.listen",
-            "evidence.events_total",
-            "rules.flap_low_percent",
-            "component.id",
-            "log.level",
-        ] {
-            assert!(found.contains(part), "{part} is missing from {found}");
-        }
-    }
-
-    #[test]
-    fn weights_that_are_all_zero_judge_nothing() {
-        let found = errors(&[
-            ("audit.claims_weight", "0"),
-            ("audit.evidence_weight", "0"),
-            ("audit.integration_weight", "0"),
-        ]);
-        assert!(found.contains("all are 0"), "{found}");
-    }
 }

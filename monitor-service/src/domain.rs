@@ -3,11 +3,17 @@
 //! A claim is what a component says of itself; a sighting is what a witness saw; a finding is a
 //! claim that does not hold.
 
+mod alert;
+mod canary;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use service_kit::clock::Now;
+
+pub(crate) use alert::{Alert, AlertEvent, AlertKind};
+pub(crate) use canary::{CanaryOutcome, CanaryReport, CanaryRun};
 
 /// A component's id: the one it is registered under and has to claim.
 pub(crate) type ComponentId = Arc<str>;
@@ -185,6 +191,12 @@ pub(crate) enum ProbeEvent {
     WatchFailed(CallError),
     /// An audit's calls are done.
     Probed(Box<Probed>),
+    /// One of the monitor's own runs through it ended.
+    Canary(Box<CanaryRun>),
+    /// It does not serve what the monitor's own runs need: none is sent.
+    NoCanary,
+    /// The same calls, made between two audits, and answered.
+    Glanced(Box<Probed>),
 }
 
 /// Where an observer stands.
@@ -221,6 +233,27 @@ pub(crate) struct Sighting {
     pub(crate) observe_time: Option<SystemTime>,
     /// Empty: unknown.
     pub(crate) epoch: String,
+    /// The observer's connection on which it came. Empty: not said.
+    pub(crate) connection_id: String,
+    /// Its place in the order of arrival on that connection, from 1. 0: not said.
+    pub(crate) arrival: u64,
+    /// It came in a replay that the component declared.
+    pub(crate) replayed: bool,
+}
+
+/// How a report was posted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Posting {
+    /// New at every start of the observer. Empty: its reports are not numbered.
+    pub(crate) session_id: String,
+    /// From 1, without gaps, over all reports of the session. 0: not counted.
+    pub(crate) number: u64,
+    /// The observer's wall clock.
+    pub(crate) sent: Option<SystemTime>,
+    /// How long the report before this one took to be answered.
+    pub(crate) round_trip: Option<Duration>,
+    /// The promise that the next report comes before this much time has passed.
+    pub(crate) next_within: Option<Duration>,
 }
 
 /// One report of an observer; every field has been checked.
@@ -235,6 +268,7 @@ pub(crate) struct WitnessReport {
     /// The threads that a consumer is connected to now.
     pub(crate) reading: Vec<String>,
     pub(crate) sign_off: bool,
+    pub(crate) posting: Posting,
 }
 
 /// What became of a report.
@@ -247,7 +281,6 @@ pub(crate) struct ReportOutcome {
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Severity {
-    #[expect(dead_code, reason = "no rule is this mild yet; the wire has it")]
     Info,
     Warning,
     Critical,
@@ -256,7 +289,7 @@ pub(crate) enum Severity {
 /// One piece of evidence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct EvidenceItem {
-    /// `claim`, `watch`, `probe`, `producer:ID` or `consumer:ID`.
+    /// `claim`, `watch`, `probe`, `producer:ID`, `consumer:ID`, `canary` or `canary:THREAD`.
     pub(crate) source: String,
     /// Empty: nothing was claimed.
     pub(crate) claimed: String,
@@ -274,12 +307,27 @@ pub(crate) struct Finding {
     /// Empty: the component as a whole.
     pub(crate) subject: String,
     pub(crate) severity: Severity,
+    /// Of a suspicion: when its sign was first seen.
     pub(crate) open_time: SystemTime,
-    /// `None`: open.
+    /// `None`: open or suspected.
     pub(crate) resolve_time: Option<SystemTime>,
     /// One sentence with the observed and the allowed value.
     pub(crate) message: String,
     pub(crate) evidence: Vec<EvidenceItem>,
+    pub(crate) state: FindingState,
+    /// How often it came back after it had resolved.
+    pub(crate) reopened: u32,
+    /// Whether a maintenance window was open when it opened.
+    pub(crate) in_maintenance: bool,
+}
+
+/// Where in its life a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FindingState {
+    /// A first sign, not enough to raise an alarm.
+    Suspected,
+    Open,
+    Resolved,
 }
 
 impl Severity {
@@ -386,6 +434,8 @@ pub(crate) struct Audit {
     pub(crate) integration: Option<Integration>,
     pub(crate) assessment: Assessment,
     pub(crate) findings: Vec<Finding>,
+    /// `None`: no run of the monitor's own is sent.
+    pub(crate) canary: Option<CanaryReport>,
 }
 
 /// A history in numbers.
@@ -396,6 +446,8 @@ pub(crate) struct Trend {
     pub(crate) failed: u32,
     pub(crate) average_score: Option<f64>,
     pub(crate) last_audit: Option<SystemTime>,
+    /// Audits that could not look, and gaps in the monitor's own watch.
+    pub(crate) no_data: u32,
 }
 
 /// All components at a glance.
@@ -407,6 +459,8 @@ pub(crate) struct Summary {
     pub(crate) average_score: Option<f64>,
     pub(crate) observers: u32,
     pub(crate) events_witnessed: u64,
+    /// How late the monitor's own loop is.
+    pub(crate) local_lateness: Duration,
 }
 
 /// What witnesses saw of a run.

@@ -46,6 +46,8 @@ named!(
     ReportEventsRequest,
     ReportEventsResponse,
     ThreadStatus,
+    StartMaintenanceResponse,
+    EndMaintenanceResponse,
 );
 
 fn descriptor<M: Named>() -> Option<prost_reflect::MessageDescriptor> {
@@ -108,6 +110,8 @@ mod tests {
         object::<wire::ReportEventsRequest>();
         object::<wire::ReportEventsResponse>();
         object::<wire::ThreadStatus>();
+        object::<wire::StartMaintenanceResponse>();
+        object::<wire::EndMaintenanceResponse>();
     }
 
     #[test]
@@ -148,6 +152,25 @@ mod tests {
                 500_000_000
             );
         }
+    }
+
+    #[test]
+    fn a_browser_can_number_its_reports() {
+        let text = r#"{"observer_id":"b","session_id":"s","report_number":3,"round_trip":"0.012s",
+            "send_time":"2025-01-01T00:00:00Z","next_within":"5s",
+            "events":[{"event_id":"e","connection_id":"c","arrival":7,"replayed":true}]}"#;
+        let report: wire::ReportEventsRequest = read(text.as_bytes()).unwrap();
+        assert_eq!((report.session_id.as_str(), report.report_number), ("s", 3));
+        assert_eq!(report.round_trip.unwrap().nanos, 12_000_000);
+        assert_eq!(report.next_within.unwrap().seconds, 5);
+        let event = &report.events[0];
+        assert_eq!((event.connection_id.as_str(), event.arrival), ("c", 7));
+        assert!(event.replayed && report.send_time.is_some());
+        let response = wire::ReportEventsResponse {
+            receive_time: report.send_time,
+            ..Default::default()
+        };
+        assert_eq!(write(&response)["receive_time"], "2025-01-01T00:00:00Z");
     }
 
     #[test]

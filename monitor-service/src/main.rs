@@ -1,6 +1,8 @@
 //! Audits Monitorable endpoints: what they claim beside what witnesses saw.
 
+mod alert;
 mod audit;
+mod canary;
 mod cli;
 mod config;
 mod domain;

@@ -15,6 +15,8 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::alert::{self, Alerting, Outbox};
+use crate::canary::Canaries;
 use crate::cli::PRINT_CONFIG;
 use crate::config::{Settings, effective};
 use crate::edge::self_report::{Fingerprint, SelfMonitor};
@@ -25,7 +27,7 @@ use crate::fleet::settings::Identity;
 use crate::probe::ProbeSet;
 use crate::web;
 
-/// A port could not be opened (`EX_UNAVAILABLE` of sysexits.h).
+/// A port or the system's certificates could not be opened (`EX_UNAVAILABLE` of sysexits.h).
 const EXIT_UNAVAILABLE: u8 = 69;
 /// A task that must not end did (`EX_SOFTWARE`).
 const EXIT_SOFTWARE: u8 = 70;
@@ -73,6 +75,17 @@ fn say(text: &str) {
 }
 
 async fn serve(settings: Settings) -> ExitCode {
+    let identity = Identity {
+        component_id: settings.component_id.clone(),
+        instance_id: uuid::Uuid::now_v7().to_string(),
+    };
+    let alerts = match alert::open(settings.alert.clone(), identity.clone()) {
+        Ok(alerts) => alerts,
+        Err(why) => {
+            eprintln!("monitor-service: alert: {why}");
+            return ExitCode::from(EXIT_UNAVAILABLE);
+        }
+    };
     let shutdown = match signals::shutdown_on_signals() {
         Ok(shutdown) => shutdown,
         Err(error) => return fail(&format!("signals cannot be handled: {error}")),
@@ -89,7 +102,7 @@ async fn serve(settings: Settings) -> ExitCode {
             return ExitCode::from(EXIT_UNAVAILABLE);
         }
     };
-    let service = Service::start(settings, grpc, http, shutdown.clone());
+    let service = Service::start(settings, identity, alerts, (grpc, http), shutdown.clone());
     service.until_the_end(shutdown).await
 }
 
@@ -113,20 +126,21 @@ struct Service {
 impl Service {
     fn start(
         settings: Settings,
-        grpc_port: TcpListener,
-        http_port: TcpListener,
+        identity: Identity,
+        (outbox, alerting): (Outbox, Alerting),
+        (grpc_port, http_port): (TcpListener, TcpListener),
         shutdown: CancellationToken,
     ) -> Self {
         let clock = Clock::system();
-        let identity = Identity {
-            component_id: settings.component_id,
-            instance_id: uuid::Uuid::now_v7().to_string(),
-        };
         let mut workers = Tasks::new();
         let (probes, pulse) = ProbeSet::new(settings.probe, clock);
+        let canaries = Canaries::new(settings.canary, &identity.instance_id);
+        let probes = probes.with_canaries(canaries);
         workers.spawn("probe_pulse", pulse);
-        let (fleet, working) = fleet::start(settings.fleet, identity.clone(), clock, probes);
+        let (fleet, working) =
+            fleet::start(settings.fleet, identity.clone(), clock, probes, outbox);
         workers.spawn("fleet", working);
+        workers.spawn("alerts", alerting.run(fleet.clone()));
         let self_monitor = SelfMonitor::new(fleet.clone(), identity, clock, shutdown.clone());
         let (changed, changes) = watch::channel(Fingerprint::default());
         workers.spawn("self_watch", self_monitor.clone().watch_changes(changed));

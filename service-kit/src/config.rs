@@ -4,13 +4,15 @@
 //! and defaults all follow from it. Everything is checked before it is used, and every error is
 //! reported at once: a person mends a file once, not six times.
 
+mod setting;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use clap::{Arg, ArgMatches, Command};
+
+pub use setting::Setting;
 
 /// The exit code where the configuration is not valid (`EX_USAGE` of sysexits.h).
 pub const EXIT_CONFIG: u8 = 64;
@@ -285,9 +287,18 @@ impl Source {
     /// The settings as they now stand, as TOML with a comment for each; call before taking them.
     #[must_use]
     pub fn effective(&self) -> String {
+        self.effective_without(&[])
+    }
+
+    /// The same, the values of some settings hidden where they are set.
+    pub fn effective_without(&self, secrets: &[&str]) -> String {
         let mut page = String::new();
         let mut section = "";
-        for spec in self.specs {
+        let parent = |spec: &Spec| spec.path.rsplit_once('.').map_or("", |(parent, _)| parent);
+        // TOML opens a section once, wherever the table of settings returns to it.
+        let mut specs: Vec<&Spec> = self.specs.iter().collect();
+        specs.sort_by_key(|spec| self.specs.iter().position(|s| parent(s) == parent(spec)));
+        for spec in specs {
             let (parent, key) = spec.path.rsplit_once('.').unwrap_or(("", spec.path));
             if parent != section {
                 section = parent;
@@ -295,6 +306,7 @@ impl Source {
             }
             let value = match self.written.get(spec.path) {
                 None => spec.default.to_owned(),
+                Some(_) if secrets.contains(&spec.path) => "***".to_owned(),
                 Some(Written {
                     value: toml::Value::String(text),
                     ..
@@ -328,72 +340,11 @@ fn edit_distance(left: &str, right: &str) -> usize {
     row[right.len()]
 }
 
-/// A value that can be written in a file, a variable or a flag.
-pub trait Setting: Sized {
-    /// Parses what was written.
-    ///
-    /// # Errors
-    /// A phrase that shows the value and says what is allowed.
-    fn parse(written: &toml::Value) -> Result<Self, String>;
-}
-
-fn text(written: &toml::Value) -> String {
-    match written {
-        toml::Value::String(text) => text.clone(),
-        other => other.to_string(),
-    }
-}
-
-impl Setting for String {
-    fn parse(written: &toml::Value) -> Result<Self, String> {
-        match written {
-            toml::Value::String(text) => Ok(text.clone()),
-            other => Err(format!("{other} is not a text; write it in quotes")),
-        }
-    }
-}
-
-macro_rules! from_str_setting {
-    ($type:ty, $allowed:expr) => {
-        impl Setting for $type {
-            fn parse(written: &toml::Value) -> Result<Self, String> {
-                let text = text(written);
-                text.parse()
-                    .map_err(|_| format!("{text:?} is not {}", $allowed))
-            }
-        }
-    };
-}
-
-from_str_setting!(bool, "true or false");
-from_str_setting!(u32, "a whole number from 0 to 4294967295");
-from_str_setting!(u64, "a whole number, 0 or more");
-from_str_setting!(usize, "a whole number, 0 or more");
-from_str_setting!(f64, "a number");
-from_str_setting!(SocketAddr, "an address such as 127.0.0.1:8080 or [::]:8080");
-
-impl Setting for Duration {
-    fn parse(written: &toml::Value) -> Result<Self, String> {
-        let text = text(written);
-        humantime::parse_duration(&text)
-            .map_err(|_| format!("{text:?} is not a duration such as 250ms, 30s or 5m"))
-    }
-}
-
-impl Setting for crate::telemetry::LogFormat {
-    fn parse(written: &toml::Value) -> Result<Self, String> {
-        match text(written).as_str() {
-            "text" => Ok(Self::Text),
-            "json" => Ok(Self::Json),
-            other => Err(format!(
-                "{other:?} is not a log format; allowed are text and json"
-            )),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+    use std::time::Duration;
+
     use super::*;
 
     const SPECS: &[Spec] = &[

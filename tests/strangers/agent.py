@@ -12,7 +12,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 )
 
 import monitorable
-from monitor.v1 import monitor_pb2, monitor_pb2_grpc
+from monitor.v1 import audit_pb2, monitor_pb2, monitor_pb2_grpc
 from monitorable.v1 import monitorable_pb2, monitorable_pb2_grpc
 
 
@@ -80,7 +80,7 @@ def main() -> None:
         audit = monitor_pb2_grpc.MonitorStub(monitor).AuditComponent(
             monitor_pb2.AuditComponentRequest(component_id=arguments.component), timeout=20
         ).audit
-        found["verdict"] = monitor_pb2.Verdict.Name(audit.overall_assessment.verdict)
+        found["verdict"] = audit_pb2.Verdict.Name(audit.overall_assessment.verdict)
     print(json.dumps(found))
 
 

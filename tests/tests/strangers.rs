@@ -45,9 +45,7 @@ async fn pair() -> (Service, Service, Auditor) {
     }
     let auditor = Auditor::at(&monitor.uri());
     auditor.register(BRIDGE, &bridge.uri()).await;
-    auditor
-        .until_standing(BRIDGE, Verdict::Unverified, SOON)
-        .await;
+    auditor.until_standing(BRIDGE, Verdict::Healthy, SOON).await;
     (bridge, monitor, auditor)
 }
 
@@ -233,7 +231,7 @@ async fn a_python_agent_publishes_watches_and_audits() {
         services.contains("bridge.v1.AgentEvents"),
         "by reflection v1alpha: {services}"
     );
-    assert_eq!(found["verdict"], "VERDICT_UNVERIFIED");
+    assert_eq!(found["verdict"], "VERDICT_HEALTHY");
 }
 
 #[tokio::test]
@@ -353,7 +351,7 @@ async fn a_go_agent_publishes_watches_and_audits() {
     assert_eq!(found["state"], "STATE_ACTIVE");
     assert_eq!(found["reason"], "REASON_INITIAL");
     assert!(found["next_within_ms"].as_u64().unwrap() > 0, "{found}");
-    assert_eq!(found["verdict"], "VERDICT_UNVERIFIED");
+    assert_eq!(found["verdict"], "VERDICT_HEALTHY");
 }
 
 #[tokio::test]

@@ -15,6 +15,11 @@ pub(crate) fn run() -> Result<(), Failure> {
     step("format", &mut cargo("fmt --all --check"))?;
     let mut clippy = cargo("clippy --workspace --all-targets -- -D warnings");
     step("clippy", &mut clippy)?;
+    let mut faults = cargo("clippy -p bridge-service --features fault-injection --all-targets");
+    step(
+        "clippy of the fault points",
+        faults.args(["--", "-D", "warnings"]),
+    )?;
     let mut documentation = cargo("doc --workspace --no-deps --document-private-items");
     documentation.env("RUSTDOCFLAGS", "-D warnings");
     step("documentation", &mut documentation)?;

@@ -1,7 +1,9 @@
-//! The only commands that a newcomer needs: `cargo xtask demo`, `test`, `lint`, `bench`, `soak`.
+//! The only commands that a newcomer needs: `cargo xtask demo`, `test`, `lint`, `bench`, `soak`,
+//! `drill`.
 
 mod bench;
 mod demo;
+mod drill;
 mod lint;
 mod shell;
 mod soak;
@@ -33,6 +35,8 @@ enum Task {
     Bench(bench::Options),
     /// Runs a thousand readers and a thousand components for minutes, and prints the memory used.
     Soak(soak::Options),
+    /// Injects each silent failure for real, and shows what the monitor found.
+    Drill(drill::Options),
 }
 
 fn main() -> ExitCode {
@@ -42,6 +46,7 @@ fn main() -> ExitCode {
         Task::Lint => lint::run(),
         Task::Bench(options) => bench::run(options),
         Task::Soak(options) => soak::run(options),
+        Task::Drill(options) => drill::run(options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -142,6 +142,8 @@ fn gauges(hub: &HubReport, lifecycle: &LifecycleReport) -> std::collections::Has
         ("synthetic_events_expired", synthetic.expired),
         ("synthetic_events_dropped", synthetic_dropped),
         ("synthetic_events_pending", synthetic.pending),
+        ("synthetic_events_rejected", hub.synthetic_rejected),
+        ("synthetic_events_duplicate", hub.synthetic_duplicates),
         ("watchers_open", hub.watchers_open),
         ("watchers_dropped", hub.watchers_dropped),
     ];
@@ -158,7 +160,23 @@ fn gauges(hub: &HubReport, lifecycle: &LifecycleReport) -> std::collections::Has
             "health_check_interval_seconds".to_owned(),
             lifecycle.check_interval.as_secs_f64(),
         )])
+        .chain(waits(hub))
         .collect()
+}
+
+/// Said always, so that an auditor can tell "nobody waits" from "not said".
+fn waits(hub: &HubReport) -> [(String, f64); 2] {
+    let seconds = |age: Option<Duration>| age.unwrap_or_default().as_secs_f64();
+    [
+        (
+            "oldest_read_pending_age_seconds".to_owned(),
+            seconds(hub.oldest_read_pending_age),
+        ),
+        (
+            "oldest_unacknowledged_age_seconds".to_owned(),
+            seconds(hub.oldest_unacknowledged_age),
+        ),
+    ]
 }
 
 fn dropped(stages: &Stages) -> std::collections::HashMap<String, u64> {
@@ -192,7 +210,7 @@ pub(crate) fn timestamp(time: SystemTime) -> Timestamp {
 }
 
 /// A span on the wire; one that is too long for it becomes the longest that is not.
-fn duration(span: Duration) -> prost_types::Duration {
+pub(crate) fn duration(span: Duration) -> prost_types::Duration {
     prost_types::Duration::try_from(span).unwrap_or(prost_types::Duration {
         seconds: i64::MAX,
         nanos: 999_999_999,
@@ -232,6 +250,13 @@ mod tests {
             gauges(&hub, &LifecycleReport::default()).get("connections_closed_too_slow"),
             Some(&2.0)
         );
+        let waiting = HubReport {
+            oldest_unacknowledged_age: Some(Duration::from_millis(1_500)),
+            ..HubReport::default()
+        };
+        let said = gauges(&waiting, &LifecycleReport::default());
+        assert_eq!(said.get("oldest_unacknowledged_age_seconds"), Some(&1.5));
+        assert_eq!(said.get("oldest_read_pending_age_seconds"), Some(&0.0));
     }
 
     #[test]

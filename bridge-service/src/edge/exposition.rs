@@ -109,6 +109,16 @@ fn flow(page: &mut Page, hub: &HubReport) {
                 hub.duplicates,
             ),
             (
+                "bridge_synthetic_events_rejected",
+                "Synthetic events for which there was no room.",
+                hub.synthetic_rejected,
+            ),
+            (
+                "bridge_synthetic_events_duplicate",
+                "Synthetic events that had been taken before.",
+                hub.synthetic_duplicates,
+            ),
+            (
                 "bridge_connections_opened",
                 "Readers ever connected.",
                 hub.connections_opened,

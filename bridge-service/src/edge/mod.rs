@@ -25,7 +25,7 @@ use crate::hub::api::{HubHandle, Identity};
 use admin::Claims;
 use ingest::IngestLimits;
 use monitorable::MonitorableService;
-use readers::Readers;
+use readers::{EVENTS_PATH, Readers};
 
 /// What reflection lists.
 const SERVICES: [&str; 3] = [
@@ -34,15 +34,17 @@ const SERVICES: [&str; 3] = [
     "grpc.health.v1.Health",
 ];
 
-/// The gRPC services. Open publish streams end once `draining` is cancelled.
+/// The gRPC services. Open publish streams end once `draining` is cancelled; `http_port` is where
+/// readers connect.
 pub(crate) fn grpc_routes(
     hub: &HubHandle,
     identity: &Identity,
     limits: IngestLimits,
     draining: CancellationToken,
+    http_port: u16,
 ) -> Routes {
     let claims = Arc::new(Claims::new(hub.clone(), identity.clone()));
-    let routes = ingest::routes(hub.clone(), limits, draining)
+    let routes = ingest::routes(hub.clone(), limits, draining, http_port)
         .add_service(MonitorableService::server(hub.clone(), identity.clone()))
         .add_service(HealthProtocol::server(claims));
     with_reflection(routes, &SERVICES)
@@ -52,7 +54,7 @@ pub(crate) fn grpc_routes(
 pub(crate) fn http_routes(hub: &HubHandle, identity: &Identity, readers: Arc<Readers>) -> Router {
     let claims = Arc::new(Claims::new(hub.clone(), identity.clone()));
     Router::new()
-        .route("/v1/events", axum::routing::get(readers::serve))
+        .route(EVENTS_PATH, axum::routing::get(readers::serve))
         .with_state(readers)
         .merge(admin_routes(claims))
 }

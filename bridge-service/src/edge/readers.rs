@@ -13,6 +13,9 @@ use super::tokens::Tokens;
 use super::{sse, websocket};
 use crate::hub::api::HubHandle;
 
+/// Where readers connect.
+pub(crate) const EVENTS_PATH: &str = "/v1/events";
+
 /// Limits of readers beside those of the hub.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ReaderLimits {

@@ -158,6 +158,11 @@ impl Actor {
                 };
                 answer(reply, watched);
             }
+            #[cfg(feature = "fault-injection")]
+            Command::Fault { fault, reply } => {
+                self.hub.arm(fault, now);
+                answer(reply, ());
+            }
             Command::Inspect { reply } => answer(reply, self.hub.inspect()),
             Command::Rebuild { reply } => {
                 self.hub.rebuild(now);

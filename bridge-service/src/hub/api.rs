@@ -83,6 +83,12 @@ pub(crate) enum Command {
         max_interval: Duration,
         reply: oneshot::Sender<Result<mpsc::Receiver<HealthUpdate>, HubError>>,
     },
+    /// Begins to fail in some way.
+    #[cfg(feature = "fault-injection")]
+    Fault {
+        fault: super::faults::Fault,
+        reply: oneshot::Sender<()>,
+    },
     /// Checks the hub's own indexes against each other: the `registry` check.
     Inspect {
         reply: oneshot::Sender<Result<String, String>>,
@@ -196,6 +202,13 @@ impl HubHandle {
     /// Checks the hub's indexes against each other.
     pub(crate) async fn inspect(&self) -> Result<Result<String, String>, HubError> {
         self.ask_in_time(|reply| Command::Inspect { reply }).await
+    }
+
+    /// Begins to fail in some way.
+    #[cfg(feature = "fault-injection")]
+    pub(crate) async fn fault(&self, fault: super::faults::Fault) -> Result<(), HubError> {
+        self.ask_in_time(|reply| Command::Fault { fault, reply })
+            .await
     }
 
     /// Rebuilds what can be rebuilt.

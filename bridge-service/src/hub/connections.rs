@@ -31,11 +31,11 @@ impl Hub {
         if let Some(limit) = self.reached_limit(thread_id, synthetic) {
             return Err(SubscribeError::TooManyConnections { limit });
         }
-        let key =
-            self.find_or_open_thread(thread_id, now)
-                .ok_or(SubscribeError::TooManyThreads {
-                    limit: self.limits.threads,
-                })?;
+        let key = self.find_or_open_thread(thread_id, now).ok_or_else(|| {
+            SubscribeError::TooManyThreads {
+                limit: self.threads_limit(thread_id),
+            }
+        })?;
         let thread = &mut self.threads[key];
         let (next, recovered) = thread.start(position);
         let last = thread.window.last();
@@ -116,6 +116,12 @@ impl Hub {
                 continue;
             };
             reader.dirty = false;
+            #[cfg(feature = "fault-injection")]
+            if let Some(thread) = self.threads.get(reader.thread)
+                && self.faults.wedges(&thread.thread_id)
+            {
+                continue;
+            }
             if reader.blocked_since().is_some() {
                 self.check_lag(id, now);
             } else {
@@ -158,8 +164,12 @@ impl Hub {
         let last = thread.window.last();
         let window = &mut thread.window;
         let before = window.kept_bytes();
+        #[cfg(feature = "fault-injection")]
+        let (faults, thread_id) = (&self.faults, thread.thread_id.clone());
         let complete = reader.gather(batch, last, |sequence| {
-            window.frame(sequence, encoding, |entry| {
+            #[cfg(feature = "fault-injection")]
+            let sequence = faults.stands_in(&thread_id, sequence, last);
+            let frame = window.frame(sequence, encoding, |entry| {
                 let shown = encode::Shown {
                     event: &entry.event,
                     time: entry.shown_time,
@@ -167,7 +177,10 @@ impl Hub {
                     epoch: &epoch,
                 };
                 encode::event(encoding, shown)
-            })
+            });
+            #[cfg(feature = "fault-injection")]
+            let frame = frame.map(|frame| faults.frame(&thread_id, sequence, encoding, frame));
+            frame
         });
         self.window_bytes += window.kept_bytes() - before;
         complete

@@ -212,6 +212,9 @@ pub(crate) struct HubReport {
     pub(crate) duplicates: u64,
     /// The same for synthetic (canary and self-check) events, which `stages` leaves out.
     pub(crate) synthetic: Stages,
+    /// Synthetic events refused inside, and repeated.
+    pub(crate) synthetic_rejected: u64,
+    pub(crate) synthetic_duplicates: u64,
     pub(crate) connections_open: u64,
     pub(crate) connections_opened: u64,
     pub(crate) connections_closed: u64,
@@ -226,4 +229,8 @@ pub(crate) struct HubReport {
     /// Health watchers open now, and those that were dropped because they fell behind.
     pub(crate) watchers_open: u64,
     pub(crate) watchers_dropped: u64,
+    /// How long the oldest event has waited that a connected reader is to get.
+    pub(crate) oldest_read_pending_age: Option<std::time::Duration>,
+    /// How long ago the oldest event was accepted that a reader got and did not acknowledge.
+    pub(crate) oldest_unacknowledged_age: Option<std::time::Duration>,
 }

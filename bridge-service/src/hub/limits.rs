@@ -2,6 +2,15 @@
 
 use std::time::Duration;
 
+/// How long an event of a synthetic thread is kept for replay, at the most. Its reader is there
+/// when it comes, or never.
+pub(crate) const SYNTHETIC_AGE: Duration = Duration::from_secs(30);
+/// How long a synthetic thread without events and readers, and a synthetic run without events, is
+/// held, at the most.
+pub(crate) const SYNTHETIC_IDLE: Duration = Duration::from_secs(60);
+/// Synthetic threads held. At the limit events and readers of a new one are refused.
+pub(crate) const MAX_SYNTHETIC_THREADS: usize = 1_024;
+
 /// Limits of the hub.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct HubLimits {
@@ -42,6 +51,26 @@ pub(crate) struct HubLimits {
     pub(crate) retry_after: Duration,
     /// Health watchers. At the limit a new one is refused.
     pub(crate) watchers: usize,
+}
+
+impl HubLimits {
+    /// How long an event of a thread is kept for replay.
+    pub(crate) fn age_of(&self, synthetic: bool) -> Duration {
+        if synthetic {
+            self.window_age.min(SYNTHETIC_AGE)
+        } else {
+            self.window_age
+        }
+    }
+
+    /// How long a thread without events and readers keeps its numbering.
+    pub(crate) fn idle_of(&self, synthetic: bool) -> Duration {
+        if synthetic {
+            self.thread_idle.min(SYNTHETIC_IDLE)
+        } else {
+            self.thread_idle
+        }
+    }
 }
 
 impl Default for HubLimits {

@@ -10,6 +10,8 @@ mod connections;
 mod conservation;
 mod encode;
 pub(crate) mod event;
+#[cfg(feature = "fault-injection")]
+pub(crate) mod faults;
 mod idempotency;
 mod ledger;
 pub(crate) mod limits;
@@ -22,6 +24,7 @@ mod stories;
 mod testing;
 mod thread;
 mod upkeep;
+mod waiting;
 mod window;
 
 pub(crate) use actor::start;

@@ -104,6 +104,8 @@ pub(crate) struct Reader {
     /// The newest event when the reader came: up to here it catches up, and its lag does not count.
     catch_up_until: u64,
     acknowledged: u64,
+    /// Whether it ever acknowledged anything.
+    acknowledges: bool,
     partial: Option<Partial>,
     controls: VecDeque<Bytes>,
     closing: Option<Box<Closing>>,
@@ -131,6 +133,7 @@ impl Reader {
             next,
             catch_up_until: last,
             acknowledged: next - 1,
+            acknowledges: false,
             partial: None,
             controls: VecDeque::from([welcome]),
             closing: None,
@@ -150,6 +153,13 @@ impl Reader {
             }) => *sequence - 1,
             _ => self.next - 1,
         }
+    }
+
+    /// The oldest event that is written and not acknowledged, of a reader that acknowledges and is
+    /// not being closed.
+    pub(crate) fn first_unacknowledged(&self) -> Option<u64> {
+        let waits = self.acknowledges && self.closing.is_none();
+        (waits && self.written_through() > self.acknowledged).then_some(self.acknowledged + 1)
     }
 
     /// The position from which the reader's lag counts.
@@ -216,6 +226,7 @@ impl Reader {
             return Err(self.written_through());
         }
         let from = self.acknowledged + 1;
+        self.acknowledges |= through >= from;
         self.acknowledged = self.acknowledged.max(through);
         Ok(from..=through)
     }

@@ -9,7 +9,8 @@ use slotmap::SlotMap;
 use twox_hash::XxHash3_64;
 
 use super::event::{Event, RunReport, Stages};
-use super::thread::SYNTHETIC_PREFIX;
+use super::limits::SYNTHETIC_IDLE;
+use super::thread::is_synthetic;
 
 slotmap::new_key_type! {
     /// One held run.
@@ -79,7 +80,7 @@ impl Runs {
             let oldest = self.finished.pop_front().ok_or(RunRefusal::TooMany)?;
             self.forget(oldest);
         }
-        let synthetic = thread_id.starts_with(SYNTHETIC_PREFIX);
+        let synthetic = is_synthetic(thread_id);
         let run_id: Arc<str> = event.run_id.as_str().into();
         let key = self.runs.insert(Run {
             run_id: run_id.clone(),
@@ -94,6 +95,7 @@ impl Runs {
             synthetic,
         });
         self.by_id.insert(run_id, key);
+        let idle = idle_of(synthetic, idle);
         self.idle.push(Reverse((now + idle, key)));
         self.open += u64::from(!synthetic);
         Ok(key)
@@ -119,7 +121,7 @@ impl Runs {
         }
     }
 
-    /// Forgets the runs that had no event for as long as `idle`.
+    /// Forgets the runs that had no event for as long as `idle`, synthetic ones earlier.
     pub(crate) fn forget_idle(&mut self, now: Instant, idle: Duration) {
         while let Some(&Reverse((due, key))) = self.idle.peek() {
             if due > now {
@@ -129,7 +131,7 @@ impl Runs {
             let Some(run) = self.runs.get(key) else {
                 continue;
             };
-            let next_look = run.last_event + idle;
+            let next_look = run.last_event + idle_of(run.synthetic, idle);
             if next_look <= now {
                 self.forget(key);
             } else {
@@ -187,5 +189,14 @@ impl Runs {
             self.by_id.remove(&run.run_id);
             self.open -= u64::from(!run.finished && !run.synthetic);
         }
+    }
+}
+
+/// How long a run without events is held.
+fn idle_of(synthetic: bool, idle: Duration) -> Duration {
+    if synthetic {
+        idle.min(SYNTHETIC_IDLE)
+    } else {
+        idle
     }
 }

@@ -12,10 +12,10 @@ use slotmap::SlotMap;
 use super::event::{Event, HubReport, Outcome, Place, RunReport};
 use super::idempotency::IdempotencyWindow;
 use super::ledger::{Ledger, Step};
-use super::limits::HubLimits;
+use super::limits::{HubLimits, MAX_SYNTHETIC_THREADS};
 use super::reader::{ConnectionId, Reader};
 use super::runs::{RunRefusal, Runs};
-use super::thread::{Thread, ThreadKey};
+use super::thread::{SELF_PREFIX, Thread, ThreadKey, is_synthetic};
 
 /// The hub's state. The halves that look after readers and after age are in `connections` and
 /// `upkeep`.
@@ -45,8 +45,14 @@ pub(crate) struct Hub {
     pub(super) users_opened: u64,
     pub(super) users_closed: u64,
     pub(super) closes_by_reason: BTreeMap<&'static str, u64>,
+    /// Threads among those held that are synthetic.
+    pub(super) synthetic_threads: usize,
     rejected: u64,
     duplicates: u64,
+    synthetic_rejected: u64,
+    synthetic_duplicates: u64,
+    #[cfg(feature = "fault-injection")]
+    pub(super) faults: super::faults::Faults,
 }
 
 impl Hub {
@@ -74,8 +80,13 @@ impl Hub {
             users_opened: 0,
             users_closed: 0,
             closes_by_reason: BTreeMap::new(),
+            synthetic_threads: 0,
             rejected: 0,
             duplicates: 0,
+            synthetic_rejected: 0,
+            synthetic_duplicates: 0,
+            #[cfg(feature = "fault-injection")]
+            faults: super::faults::Faults::default(),
         }
     }
 
@@ -95,9 +106,21 @@ impl Hub {
 
     fn accept(&mut self, event: Event, now: Now) -> Outcome {
         let id = self.ids.key(&event.event_id);
+        let synthetic = is_synthetic(&event.thread_id);
         if let Some(place) = self.ids.find(id) {
-            self.duplicates += 1;
+            self.duplicates += u64::from(!synthetic);
+            self.synthetic_duplicates += u64::from(synthetic);
             return Outcome::Duplicate(place.clone());
+        }
+        #[cfg(feature = "fault-injection")]
+        if self.faults.swallows(&event)
+            && let Some(key) = self.find_or_open_thread(&event.thread_id, now.monotonic)
+        {
+            let thread = &self.threads[key];
+            return Outcome::Accepted(Place {
+                sequence: thread.window.last() + 1,
+                epoch: thread.epoch.clone(),
+            });
         }
         match self.place(event, now) {
             Ok(place) => {
@@ -105,7 +128,8 @@ impl Hub {
                 Outcome::Accepted(place)
             }
             Err(why) => {
-                self.rejected += 1;
+                self.rejected += u64::from(!synthetic);
+                self.synthetic_rejected += u64::from(synthetic);
                 Outcome::Rejected(why)
             }
         }
@@ -115,10 +139,8 @@ impl Hub {
         let key = self
             .find_or_open_thread(&event.thread_id, now.monotonic)
             .ok_or_else(|| {
-                format!(
-                    "thread_id: {} threads are held, and no more are allowed",
-                    self.limits.threads
-                )
+                let limit = self.threads_limit(&event.thread_id);
+                format!("thread_id: {limit} threads are held, and no more are allowed")
             })?;
         let limits = self.limits;
         let thread = &mut self.threads[key];
@@ -153,11 +175,35 @@ impl Hub {
         let synthetic = thread.synthetic;
         self.ledger
             .take(&mut self.runs, run, synthetic, Step::Accept);
+        #[cfg(feature = "fault-injection")]
+        self.hit(key, sequence);
         self.make_room(key);
         self.schedule_thread(key);
         self.mark_thread(key);
         self.unflushed += 1;
         Ok(place)
+    }
+
+    /// Lets an armed fault hit an event that was just taken in.
+    #[cfg(feature = "fault-injection")]
+    fn hit(&mut self, key: ThreadKey, sequence: u64) {
+        let thread = &mut self.threads[key];
+        let vanishes = self.faults.taken_in(&thread.thread_id, sequence);
+        if vanishes && let Some(run) = thread.window.deliver(sequence) {
+            self.ledger.lose_one(&mut self.runs, run);
+        }
+    }
+
+    /// Arms a fault, and takes in the events that it invents.
+    #[cfg(feature = "fault-injection")]
+    pub(crate) fn arm(&mut self, fault: super::faults::Fault, now: Now) {
+        let heals = fault == super::faults::Fault::Heal;
+        let invented = self.faults.arm(fault);
+        if heals {
+            let ids: Vec<_> = self.readers.keys().collect();
+            ids.into_iter().for_each(|id| self.mark_reader(id));
+        }
+        self.publish(invented, 0, now);
     }
 
     /// The thread of that id, made where it is new; `None` at the limit of threads.
@@ -169,9 +215,15 @@ impl Hub {
         if let Some(&key) = self.thread_by_id.get(thread_id) {
             return Some(key);
         }
-        if self.threads.len() >= self.limits.threads {
+        let synthetic = is_synthetic(thread_id);
+        // The self-check's own thread always has room, so that strangers cannot make it fail.
+        let full = synthetic
+            && self.synthetic_threads >= MAX_SYNTHETIC_THREADS
+            && !thread_id.starts_with(SELF_PREFIX);
+        if full || self.threads.len() >= self.limits.threads {
             return None;
         }
+        self.synthetic_threads += usize::from(synthetic);
         self.epochs += 1;
         let epoch: Arc<str> = format!("{:016x}-{:x}", self.epoch_seed, self.epochs).into();
         let thread_id: Arc<str> = thread_id.into();
@@ -180,6 +232,15 @@ impl Hub {
             .insert(Thread::new(thread_id.clone(), epoch, now));
         self.thread_by_id.insert(thread_id, key);
         Some(key)
+    }
+
+    /// The limit that leaves no room for one more thread of that name.
+    pub(super) fn threads_limit(&self, thread_id: &str) -> usize {
+        if is_synthetic(thread_id) && self.threads.len() < self.limits.threads {
+            MAX_SYNTHETIC_THREADS
+        } else {
+            self.limits.threads
+        }
     }
 
     /// Lists a thread so that its readers are flushed at the end of the turn.
@@ -243,6 +304,8 @@ impl Hub {
             rejected: self.rejected,
             duplicates: self.duplicates,
             synthetic: self.ledger.synthetic.clone(),
+            synthetic_rejected: self.synthetic_rejected,
+            synthetic_duplicates: self.synthetic_duplicates,
             connections_open: self.users_open,
             connections_opened: self.users_opened,
             connections_closed: self.users_closed,
@@ -254,6 +317,8 @@ impl Hub {
             oldest_pending_age: oldest_pending.map(|accepted| now.since(accepted)),
             watchers_open: 0,
             watchers_dropped: 0,
+            oldest_read_pending_age: self.oldest_read_pending().map(|at| now.since(at)),
+            oldest_unacknowledged_age: self.oldest_unacknowledged().map(|at| now.since(at)),
         }
     }
 }

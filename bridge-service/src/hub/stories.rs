@@ -1,5 +1,9 @@
 //! Stories of the hub's pure half, told with explicit time.
 
+#[cfg(feature = "fault-injection")]
+mod faults;
+mod synthetic;
+
 use std::time::Duration;
 
 use super::event::{CloseReason, Event, EventType, Outcome, Position, SubscribeError};

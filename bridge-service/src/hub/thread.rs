@@ -19,6 +19,11 @@ pub(crate) const SYNTHETIC_PREFIX: char = '$';
 /// Synthetic threads of the service's own self-checks; nobody outside can name one.
 pub(crate) const SELF_PREFIX: &str = "$self/";
 
+/// Whether a thread is one of those.
+pub(crate) fn is_synthetic(thread_id: &str) -> bool {
+    thread_id.starts_with(SYNTHETIC_PREFIX)
+}
+
 /// One chat thread.
 #[derive(Debug)]
 pub(crate) struct Thread {
@@ -39,7 +44,7 @@ impl Thread {
     /// A thread without events.
     pub(crate) fn new(thread_id: Arc<str>, epoch: Arc<str>, now: Instant) -> Self {
         Self {
-            synthetic: thread_id.starts_with(SYNTHETIC_PREFIX),
+            synthetic: is_synthetic(&thread_id),
             thread_id,
             epoch,
             window: Window::default(),

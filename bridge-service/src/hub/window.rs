@@ -215,6 +215,23 @@ impl Window {
         oldest.map(|entry| entry.accepted_at)
     }
 
+    /// When the oldest pending event at or after a sequence was accepted.
+    pub(crate) fn oldest_pending_from(&self, sequence: u64) -> Option<Instant> {
+        if self.pending == 0 {
+            return None;
+        }
+        let from = usize::try_from(sequence.saturating_sub(self.first)).ok()?;
+        let mut later = self.entries.iter().skip(from);
+        let oldest = later.find(|entry| entry.stage == Stage::Pending);
+        oldest.map(|entry| entry.accepted_at)
+    }
+
+    /// When an event was accepted. `None`: it is not kept.
+    pub(crate) fn accepted_at(&self, sequence: u64) -> Option<Instant> {
+        let index = self.index(sequence)?;
+        self.entries.get(index).map(|entry| entry.accepted_at)
+    }
+
     /// Counts the pending events anew, for the self-check.
     pub(crate) fn count_pending(&self) -> u64 {
         self.entries

@@ -47,7 +47,7 @@ pub(crate) async fn run(options: Replay) -> ExitCode {
         Some(monitor) => {
             let observer = format!("replay.{}", stories.replay_id);
             let component = options.component_id.clone();
-            let (reporter, task) = report::start(monitor, observer, component);
+            let (reporter, task) = report::start(monitor, observer, component, clock);
             (Some(reporter), Some(task))
         }
         None => (None, None),

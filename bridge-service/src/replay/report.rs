@@ -7,12 +7,13 @@ use std::time::{Duration, SystemTime};
 use monitorable::bridge::v1::{AgentEvent, EventType, Receipt};
 use monitorable::monitor::v1::evidence_client::EvidenceClient;
 use monitorable::monitor::v1::{ObservedEvent, ReportEventsRequest, Vantage};
+use service_kit::clock::Clock;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
-use crate::edge::convert::timestamp;
+use crate::edge::convert::{duration, timestamp};
 
 /// Events that may wait for the monitor. At the limit a further one is dropped and counted.
 const MAX_WAITING: usize = 20_000;
@@ -22,6 +23,10 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(3);
 /// Wait before a failed report is sent again; it doubles up to the longest.
 const BACKOFF: Duration = Duration::from_millis(100);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(2);
+/// Between two signs of life where nothing is to be told.
+const BEAT: Duration = Duration::from_secs(1);
+/// What is promised: silence for longer means that the replay is gone.
+const PROMISE: Duration = Duration::from_secs(3);
 /// How long the rest may take once everything is published.
 const FLUSH: Duration = Duration::from_secs(5);
 
@@ -48,6 +53,10 @@ impl Reporter {
             tool_call_id: event.tool_call_id.clone(),
             observe_time: Some(timestamp(at)),
             epoch: receipt.epoch,
+            // A producer hands in; nothing arrives.
+            connection_id: String::new(),
+            arrival: 0,
+            replayed: false,
         });
     }
 }
@@ -95,6 +104,7 @@ pub(super) fn start(
     monitor: Endpoint,
     observer_id: String,
     component_id: String,
+    clock: Clock,
 ) -> (Reporter, Reporting) {
     let (queue, waiting) = mpsc::channel(MAX_WAITING);
     let (seen, reported) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
@@ -102,6 +112,10 @@ pub(super) fn start(
         client: EvidenceClient::new(monitor.timeout(CALL_TIMEOUT).connect_lazy()),
         observer_id,
         component_id,
+        session_id: uuid::Uuid::new_v4().simple().to_string(),
+        report_number: 1,
+        round_trip: None,
+        clock,
         reported: reported.clone(),
     };
     let reporter = Reporter {
@@ -120,14 +134,25 @@ struct Observer {
     client: EvidenceClient<Channel>,
     observer_id: String,
     component_id: String,
+    session_id: String,
+    /// Of the next report that is taken.
+    report_number: u64,
+    /// How long the last report took that was taken.
+    round_trip: Option<Duration>,
+    clock: Clock,
     reported: Arc<AtomicU64>,
 }
 
 impl Observer {
     async fn run(mut self, mut waiting: mpsc::Receiver<ObservedEvent>) {
-        let mut events = Vec::new();
-        while waiting.recv_many(&mut events, MAX_REPORT_EVENTS).await > 0 {
-            self.deliver(std::mem::take(&mut events), false).await;
+        loop {
+            let mut events = Vec::new();
+            let next = waiting.recv_many(&mut events, MAX_REPORT_EVENTS);
+            // Without an event in time, the report is a sign of life.
+            if tokio::time::timeout(BEAT, next).await == Ok(0) {
+                break;
+            }
+            self.deliver(events, false).await;
         }
         self.deliver(Vec::new(), true).await;
     }
@@ -135,19 +160,29 @@ impl Observer {
     /// Sends one report until it is taken, or refused for good.
     async fn deliver(&mut self, events: Vec<ObservedEvent>, sign_off: bool) {
         let count = events.len() as u64;
-        let request = ReportEventsRequest {
+        let mut request = ReportEventsRequest {
             observer_id: self.observer_id.clone(),
             vantage: Vantage::Producer.into(),
             events,
             component_id: self.component_id.clone(),
             reading: Vec::new(),
             sign_off,
+            session_id: self.session_id.clone(),
+            // The same for each attempt: the monitor takes it once.
+            report_number: self.report_number,
+            send_time: None,
+            round_trip: self.round_trip.map(duration),
+            next_within: (!sign_off).then(|| duration(PROMISE)),
         };
         let mut wait = BACKOFF;
         let mut warned = false;
         loop {
+            let sent = self.clock.now();
+            request.send_time = Some(timestamp(sent.wall));
             match self.client.report_events(request.clone()).await {
                 Ok(_) => {
+                    self.round_trip = Some(self.clock.now().since(sent.monotonic));
+                    self.report_number += 1;
                     self.reported.fetch_add(count, Ordering::Relaxed);
                     return;
                 }
@@ -201,7 +236,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_monitor_that_is_not_there_costs_reports_and_bounded_time() {
         let nobody = crate::edge::targets::endpoint("--report-to", "http://127.0.0.1:9").unwrap();
-        let (reporter, reporting) = start(nobody, "o".to_owned(), "c".to_owned());
+        let (reporter, reporting) =
+            start(nobody, "o".to_owned(), "c".to_owned(), Clock::simulated());
         for _ in 0..MAX_WAITING + 1_500 {
             reporter.report(
                 &AgentEvent::default(),

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use service_kit::clock::Now;
 
 use super::blame::blames_component;
+use super::canary::Whole;
 use super::claims::WatchPhase;
-use super::format::count;
+use super::format::{count, span};
 use super::rule::{Part, View};
 use super::settings::{AuditSettings, RuleSettings};
 use super::validation::validate;
@@ -50,6 +51,8 @@ pub(crate) struct Material<'a> {
     pub(crate) history: u32,
     /// The monitor's loop stood still while the calls were made: their failure proves nothing.
     pub(crate) monitor_stalled: bool,
+    /// Most components fail together: the monitor suspects itself.
+    pub(crate) monitor_blind: bool,
 }
 
 /// Makes the audit.
@@ -68,8 +71,16 @@ pub(crate) fn assess(
     let grace = rules.delivery_grace;
     let validation = validate(&material.view, contradicted(Part::Evidence), grace, now);
     let integration = integration(&material, now);
-    let (verdict, message) = verdict(&material, &validation);
-    let component_scores = scores(&material, &validation, &integration, verdict);
+    let proof = proof(&material.view, rules, now);
+    let canary = material
+        .view
+        .canary
+        .map(|canary| canary.report(proof.is_some()));
+    // Where something that was sent has not been seen, a run of the monitor's own cannot say where
+    // it is.
+    let proof = proof.filter(|_| validation.unseen == 0);
+    let (verdict, message) = verdict(&material, &validation, proof, now);
+    let component_scores = scores(&material, &validation, proof, &integration, verdict);
     let assessment = Assessment {
         verdict,
         score: weigh(&component_scores, settings),
@@ -88,7 +99,14 @@ pub(crate) fn assess(
         integration: Some(integration),
         assessment,
         findings: findings.collect(),
+        canary,
     }
+}
+
+/// The run that proves now that the path works. `None`: none does.
+pub(crate) fn proof(view: &View<'_>, rules: &RuleSettings, now: Now) -> Option<Whole> {
+    let canary = view.canary?;
+    canary.proof(view.claims.baseline(), rules, now)
 }
 
 /// The audit of an id that is not registered.
@@ -117,6 +135,7 @@ fn without_calls(component_id: ComponentId, verdict: Verdict, message: String, n
             message,
         },
         findings: Vec::new(),
+        canary: None,
     }
 }
 
@@ -137,10 +156,15 @@ fn integration(material: &Material<'_>, now: Now) -> Integration {
     }
 }
 
-fn verdict(material: &Material<'_>, validation: &EventValidation) -> (Verdict, String) {
+fn verdict(
+    material: &Material<'_>,
+    validation: &EventValidation,
+    proof: Option<Whole>,
+    now: Now,
+) -> (Verdict, String) {
     let health = match &material.probed.health {
         Ok(answer) => &answer.value,
-        Err(error) => return without_health(error, material.monitor_stalled),
+        Err(error) => return without_health(error, material),
     };
     if let Err(error @ CallError::Own(_)) = &material.probed.metrics {
         return (
@@ -175,7 +199,7 @@ fn verdict(material: &Material<'_>, validation: &EventValidation) -> (Verdict, S
         let state = format!("{:?}", health.state).to_uppercase();
         return admitted(Verdict::Degraded, &state, &health.error_message);
     }
-    claims_health(material, validation)
+    claims_health(material, validation, proof, now)
 }
 
 /// Whether the stream said DRAINING after the call was sent.
@@ -186,18 +210,34 @@ fn drains_since(material: &Material<'_>) -> bool {
     }
 }
 
-fn claims_health(material: &Material<'_>, validation: &EventValidation) -> (Verdict, String) {
-    // One kind of evidence from each side is two, even where neither is enough alone.
-    let doubted = |part: Part| {
+fn claims_health(
+    material: &Material<'_>,
+    validation: &EventValidation,
+    proof: Option<Whole>,
+    now: Now,
+) -> (Verdict, String) {
+    // Two kinds of evidence are enough, even where neither is enough alone.
+    let doubted = |(part, _): &(Part, &str)| {
         material
             .open
             .iter()
-            .any(|open| open.part == part && open.finding.severity == Severity::Critical)
+            .any(|open| open.part == *part && open.finding.severity == Severity::Critical)
     };
-    if doubted(Part::Claims) && doubted(Part::Evidence) {
+    let kinds = [
+        (Part::Claims, "its claims"),
+        (Part::Evidence, "its witnesses"),
+        (Part::Canary, "the monitor's own runs"),
+    ];
+    let doubting: Vec<_> = kinds
+        .into_iter()
+        .filter(doubted)
+        .map(|(_, who)| who)
+        .collect();
+    if doubting.len() >= 2 {
+        let who = doubting.join(" and ");
         return (
             Verdict::SilentFailure,
-            "It claims health; its claims and its witnesses both speak against it.".into(),
+            format!("It claims health; {who} speak against it."),
         );
     }
     if !material.probed.nonce_echoed {
@@ -219,6 +259,14 @@ fn claims_health(material: &Material<'_>, validation: &EventValidation) -> (Verd
                 validation.message
             ),
         ),
+        Agreement::Undecided if doubting.is_empty() && proof.is_some() => (
+            Verdict::Healthy,
+            format!(
+                "It claims health, and the monitor's own run confirms it: {}. {}{suspicions}",
+                proof.map(|whole| shown(whole, now)).unwrap_or_default(),
+                validation.message
+            ),
+        ),
         Agreement::Contradicted | Agreement::Undecided => (
             Verdict::Unverified,
             format!(
@@ -229,8 +277,24 @@ fn claims_health(material: &Material<'_>, validation: &EventValidation) -> (Verd
     }
 }
 
-fn without_health(error: &CallError, monitor_stalled: bool) -> (Verdict, String) {
-    if monitor_stalled {
+fn shown(whole: Whole, now: Now) -> String {
+    format!(
+        "it came back whole {} ago, after {}",
+        span(now.since(whole.ended.monotonic)),
+        span(whole.delay)
+    )
+}
+
+fn without_health(error: &CallError, material: &Material<'_>) -> (Verdict, String) {
+    if material.monitor_blind {
+        return (
+            Verdict::NoData,
+            format!(
+                "Most components fail together, so the monitor suspects itself and not this one ({error})."
+            ),
+        );
+    }
+    if material.monitor_stalled {
         return (
             Verdict::NoData,
             format!(
@@ -258,6 +322,7 @@ fn admitted(verdict: Verdict, state: &str, why: &str) -> (Verdict, String) {
 fn scores(
     material: &Material<'_>,
     validation: &EventValidation,
+    proof: Option<Whole>,
     integration: &Integration,
     verdict: Verdict,
 ) -> BTreeMap<&'static str, f64> {
@@ -266,7 +331,7 @@ fn scores(
         return scores;
     }
     scores.insert("claims", claims_score(material, verdict));
-    if let Some(score) = evidence_score(material, validation) {
+    if let Some(score) = evidence_score(material, validation, proof.is_some()) {
         scores.insert("evidence", score);
     }
     scores.insert("integration", integration_score(integration));
@@ -299,9 +364,18 @@ fn claims_score(material: &Material<'_>, verdict: Verdict) -> f64 {
     score
 }
 
-/// `None`: too little was witnessed to say.
-fn evidence_score(material: &Material<'_>, validation: &EventValidation) -> Option<f64> {
-    let doubted = material.open.iter().any(|open| open.part == Part::Evidence);
+/// What witnesses and the monitor's own runs say. `None`: too little was seen to say.
+fn evidence_score(
+    material: &Material<'_>,
+    validation: &EventValidation,
+    proven: bool,
+) -> Option<f64> {
+    let seen = |open: &&OpenFinding<'_>| open.part != Part::Claims;
+    let doubted = material.open.iter().any(|open| seen(&open));
+    let failed = |open: &OpenFinding<'_>| open.part == Part::Canary && open.conclusive;
+    if material.open.iter().any(failed) {
+        return Some(0.0);
+    }
     let base = match validation.agreement {
         Agreement::Contradicted => return Some(0.0),
         Agreement::Confirmed => 100.0,
@@ -309,7 +383,7 @@ fn evidence_score(material: &Material<'_>, validation: &EventValidation) -> Opti
             let seen = validation.produced.saturating_sub(validation.unseen);
             100.0 * seen as f64 / validation.produced.max(1) as f64
         }
-        Agreement::Undecided if doubted => 100.0,
+        Agreement::Undecided if doubted || proven => 100.0,
         Agreement::Undecided => return None,
     };
     Some(if doubted { base * DOUBTED } else { base })

@@ -8,10 +8,11 @@ use std::time::{Duration, Instant, SystemTime};
 use service_kit::clock::Now;
 
 use super::blame::blames_component;
+use super::deliveries::{Deliveries, Witnessed};
 use super::settings::RuleSettings;
 use super::track::Track;
 use crate::domain::{
-    CallError, ClaimedState, HealthClaim, MetricsClaim, Probed, WatchMessage, WatchReason,
+    Answer, CallError, ClaimedState, HealthClaim, MetricsClaim, Probed, WatchMessage, WatchReason,
 };
 
 /// Instances told apart; a known one that returns is not a restart.
@@ -107,12 +108,16 @@ pub(crate) struct Claims {
     /// By first sight.
     pub(crate) instances: Vec<Instance>,
     pub(crate) check_times: Option<CheckTimes>,
-    /// When it last said that it was draining.
+    /// When it last said that it was draining, or went as it had said.
     pub(crate) draining: Option<Now>,
+    /// When it first said something else after it had said that it was draining.
+    pub(crate) returned: Option<Instant>,
     /// When it last answered again after it had not.
     recovered: Option<Instant>,
     /// What the rules on its past remember.
     pub(crate) track: Track,
+    /// How its delivery counters moved.
+    pub(crate) deliveries: Deliveries,
 }
 
 impl Claims {
@@ -133,8 +138,10 @@ impl Claims {
             instances: Vec::new(),
             check_times: None,
             draining: None,
+            returned: None,
             recovered: None,
             track: Track::default(),
+            deliveries: Deliveries::default(),
         }
     }
 
@@ -165,6 +172,9 @@ impl Claims {
         if was_alive {
             self.watch.since = now;
             self.track.stream_lost(now);
+            if phase == WatchPhase::Ended {
+                self.goes_as_it_said(now);
+            }
         }
         self.watch.phase = phase;
         first
@@ -192,6 +202,9 @@ impl Claims {
             }
             Err(error) => {
                 if blames_component(error) {
+                    if self.calls.failed_in_row == 0 {
+                        self.goes_as_it_said(now);
+                    }
                     self.calls.failed_in_row = self.calls.failed_in_row.saturating_add(1);
                     self.calls.failed_since.get_or_insert(now);
                 }
@@ -204,6 +217,12 @@ impl Claims {
             self.track.counted(&metrics, answer);
             self.metrics = Some((metrics, now));
         }
+    }
+
+    /// Takes counters, from an audit or between two, beside what witnesses had told by then.
+    pub(crate) fn counted(&mut self, answer: &Answer<MetricsClaim>, witnessed: Witnessed) {
+        self.deliveries.add(answer, witnessed);
+        self.metrics = Some((Arc::new(answer.value.clone()), answer.received));
     }
 
     /// Whether the newest audit found nobody who answers.
@@ -231,6 +250,15 @@ impl Claims {
         let (metrics, _) = self.metrics.as_ref()?;
         let seconds = *metrics.gauges.get(CHECK_INTERVAL_GAUGE)?;
         Duration::try_from_secs_f64(seconds).ok()
+    }
+
+    /// Whether it gives the signs of life that it promised.
+    pub(crate) fn answers(&self, now: Now) -> bool {
+        let kept = match (self.watch.last_message, self.watch.promise) {
+            (Some(last), Some(promise)) => now.since(last.monotonic) <= promise,
+            _ => true,
+        };
+        !self.is_down() && (kept || self.watch.phase != WatchPhase::Alive)
     }
 
     /// Since when the watch stream has been silent. What the monitor slept through is nobody's
@@ -273,6 +301,62 @@ impl Claims {
         trouble.is_some_and(|trouble| audited.is_none_or(|audited| audited < trouble))
     }
 
+    /// When to ask again one that said that it drains and has no stream any more: what it said last
+    /// must not be older than what it may take to go. `None`: it has one, or does not drain.
+    fn drain_audit_at(&self, settings: &RuleSettings) -> Option<Instant> {
+        let streams = self.watch.phase == WatchPhase::Alive;
+        let answered = self.calls.answered.filter(|_| !self.is_down())?;
+        (self.drains_still() && !streams).then(|| answered.monotonic + settings.recheck)
+    }
+
+    /// Whether the newest that it said is that it drains.
+    pub(crate) fn drains_still(&self) -> bool {
+        let newest = self.health.as_ref().map(|(health, _)| health.state);
+        newest == Some(ClaimedState::Draining)
+    }
+
+    /// Whether something that it said wants to be looked at by calling, now.
+    pub(crate) fn wants_audit(&self, settings: &RuleSettings, now: Now) -> bool {
+        let drain = self.drain_audit_at(settings);
+        drain.is_some_and(|at| at <= now.monotonic) || self.track.wants_audit(settings, now)
+    }
+
+    /// Whether it said that it drains, and neither its time is over nor has it said more since.
+    pub(crate) fn is_draining(&self, grace: Duration, now: Now) -> bool {
+        let Some(at) = self.draining else {
+            return false;
+        };
+        let said_since = self.health.as_ref().is_some_and(|(health, said)| {
+            said.monotonic > at.monotonic && health.state != ClaimedState::Draining
+        });
+        !said_since && now.since(at.monotonic) < grace
+    }
+
+    /// Since when something is wrong with reaching it: calls fail, or its stream is broken or
+    /// silent. `None`: nothing is, it drains, or it was never reached.
+    pub(crate) fn trouble_since(
+        &self,
+        settings: &RuleSettings,
+        awake_since: Instant,
+        now: Now,
+    ) -> Option<Instant> {
+        self.health.as_ref()?;
+        if self.is_draining(settings.restart_grace, now) {
+            return None;
+        }
+        let calls = self.calls.failed_since.map(|since| since.monotonic);
+        let stream = match &self.watch.phase {
+            WatchPhase::Failed(error) if blames_component(error) => {
+                Some(self.watch_away_from(awake_since))
+            }
+            WatchPhase::Alive => self
+                .watch_overdue_at(settings.watch_grace / 2, awake_since)
+                .filter(|overdue| *overdue <= now.monotonic),
+            _ => None,
+        };
+        calls.into_iter().chain(stream).min()
+    }
+
     /// The next moment at which time alone may break a rule or mend it.
     pub(crate) fn next_deadline(
         &self,
@@ -297,10 +381,18 @@ impl Claims {
         ];
         moments
             .into_iter()
-            .chain(self.track.deadlines(settings))
+            .chain(self.track.deadlines(settings, now))
+            .chain([self.drain_audit_at(settings)])
             .flatten()
             .filter(|at| *at >= now.monotonic)
             .min()
+    }
+
+    /// The end of a long drain: how long it may be away counts from here.
+    fn goes_as_it_said(&mut self, now: Now) {
+        if self.drains_still() {
+            self.draining = Some(now);
+        }
     }
 
     fn said(
@@ -313,6 +405,8 @@ impl Claims {
         let draining = draining || health.state == ClaimedState::Draining;
         if draining {
             self.draining = Some(now);
+        } else if self.drains_still() {
+            self.returned = Some(now.monotonic);
         }
         let instance = self.seen_instance(&health.instance_id, draining, now);
         if let Some(checked) = health.last_health_check_time {

@@ -44,9 +44,15 @@ impl Peers {
         Ok(slowdowns.get(slowdowns.len() / 2).copied())
     }
 
-    /// Whether the clocks of most others, of two at the least, are outside in the same direction.
+    /// Whether the clocks of most others, of two at the least, are outside in the same direction,
+    /// or the middle one of them is not further away than is tolerated.
     pub(crate) fn share_skew(&self, own: &str, skew: f64, tolerance: Duration) -> bool {
-        let known: Vec<_> = self.others(own).filter_map(|peer| peer.skew).collect();
+        let mut known: Vec<_> = self.others(own).filter_map(|peer| peer.skew).collect();
+        known.sort_unstable_by(f64::total_cmp);
+        let middle = known.get(known.len() / 2).copied().unwrap_or_default();
+        if known.len() >= 2 && (skew - middle).abs() <= tolerance.as_secs_f64() {
+            return true;
+        }
         let outside = |other: &&f64| {
             other.abs() > tolerance.as_secs_f64() && other.is_sign_positive() == (skew > 0.0)
         };

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use service_kit::clock::Now;
 
+use super::canary::Canary;
 use super::claims::Claims;
 use super::peers::Peers;
 use super::settings::RuleSettings;
@@ -22,7 +23,30 @@ pub(crate) struct Rule {
     /// Whether it can say something while nobody answers. The others wait: an outage is one
     /// cause, and one finding.
     pub(crate) judges_outage: bool,
+    /// Whether its own thresholds have let time pass, or several signs come, before it says
+    /// anything: then a finding need not wait for more.
+    pub(crate) has_waited: bool,
     pub(crate) check: fn(&View<'_>, &RuleSettings, Now) -> Outcome,
+}
+
+/// What a finding takes from the rule that found it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Origin {
+    pub(crate) rule_id: &'static str,
+    pub(crate) severity: Severity,
+    pub(crate) part: Part,
+    pub(crate) has_waited: bool,
+}
+
+impl Rule {
+    pub(crate) const fn origin(&self) -> Origin {
+        Origin {
+            rule_id: self.id,
+            severity: self.severity,
+            part: self.part,
+            has_waited: self.has_waited,
+        }
+    }
 }
 
 /// Which part of an audit a rule's findings belong to.
@@ -30,6 +54,8 @@ pub(crate) struct Rule {
 pub(crate) enum Part {
     Claims,
     Evidence,
+    /// The monitor's own runs.
+    Canary,
 }
 
 /// What the rules are shown of one component.
@@ -44,9 +70,8 @@ pub(crate) struct View<'a> {
     pub(crate) registered: Option<&'a str>,
     /// How the other components fare.
     pub(crate) peers: &'a Peers,
-    /// Whether a synthetic run ever came back whole from this component since it started. `None`:
-    /// not known, as where none was sent.
-    pub(crate) canary_proven: Option<bool>,
+    /// The monitor's own runs through it. `None`: none is sent, or none has ended yet.
+    pub(crate) canary: Option<&'a Canary>,
 }
 
 /// A rule's answer.
@@ -56,12 +81,22 @@ pub(crate) enum Outcome {
     Decided(Vec<Violation>),
     /// It cannot tell, and why.
     Undecided(&'static str),
+    /// The same as `Decided`, and no worse than a warning, whatever the rule's own severity.
+    Mild(Vec<Violation>),
 }
 
 impl Outcome {
     /// Nothing breaks the rule.
     pub(crate) const fn clear() -> Self {
         Self::Decided(Vec::new())
+    }
+
+    /// How bad its violations are, by the rule's own severity.
+    pub(crate) fn severity(&self, of_rule: Severity) -> Severity {
+        match self {
+            Self::Mild(_) => of_rule.min(Severity::Warning),
+            Self::Decided(_) | Self::Undecided(_) => of_rule,
+        }
     }
 
     /// The component as a whole breaks it.
@@ -82,3 +117,6 @@ pub(crate) struct Violation {
     /// Whether it needs no second kind of evidence.
     pub(crate) conclusive: bool,
 }
+
+/// Subjects that one rule names at once: more than findings may be open.
+pub(crate) const SUBJECTS_MAX: usize = 1_000;

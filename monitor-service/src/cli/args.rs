@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand, ValueEnum};
 
 use crate::edge::monitor::MAX_FINDINGS;
+use crate::edge::validate::maintenance::{MAX_WINDOW, MIN_WINDOW};
 
 /// Where a monitor serves by default.
 const DEFAULT_MONITOR: &str = "http://127.0.0.1:50061";
@@ -38,6 +39,38 @@ pub(crate) enum Client {
     Watch(Watch),
     /// Ask the monitor whether it serves; exits with 0 where it does, 4 where it does not
     Healthcheck(Common),
+    /// Announce trouble on a component: what opens meanwhile is marked, and alerts nobody
+    #[command(subcommand)]
+    Maintenance(Maintenance),
+    /// Inject each silent failure for real, and its harmless twin, and show what was found
+    ///
+    /// Starts monitors and bridges of its own on free ports; what runs already is not touched. Exits
+    /// with 0 where every fault was found and every twin stayed quiet, 1 for bad arguments, 3 where
+    /// it could not be run, 5 where a fault was missed or one was invented.
+    Drill(Drill),
+}
+
+/// Opens and closes maintenance windows.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Maintenance {
+    /// Open a window, or replace the one that is open
+    Start(MaintenanceStart),
+    /// Close a window before its time
+    End(ById),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct MaintenanceStart {
+    /// Which component
+    pub(crate) component_id: String,
+    /// For how long, 1s to 7d
+    #[arg(long = "for", value_name = "DURATION", value_parser = maintenance)]
+    pub(crate) duration: Duration,
+    /// Why, for the monitor's log
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub(crate) reason: String,
+    #[command(flatten)]
+    pub(crate) common: Common,
 }
 
 /// Which monitor, and how to answer.
@@ -124,7 +157,31 @@ pub(crate) struct Register {
     #[command(flatten)]
     pub(crate) access: Access,
     #[command(flatten)]
+    pub(crate) canary: Canary,
+    #[command(flatten)]
     pub(crate) common: Common,
+}
+
+/// How the monitor's own synthetic runs go through a component.
+#[derive(Args, Debug)]
+pub(crate) struct Canary {
+    /// Send no synthetic runs through it
+    #[arg(long)]
+    pub(crate) canary_disabled: bool,
+    /// Between two synthetic runs, 100ms to 1h [default: the monitor's]
+    #[arg(long, value_name = "DURATION", value_parser = canary_interval)]
+    pub(crate) canary_interval: Option<Duration>,
+    /// Where they are read back [default: as the component says]
+    #[arg(long, value_name = "ws://HOST:PORT/PATH", default_value = "")]
+    pub(crate) canary_websocket_uri: String,
+    /// Bearer token to read them with
+    #[arg(
+        long,
+        value_name = "TOKEN",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub(crate) canary_token: String,
 }
 
 #[derive(Args, Debug)]
@@ -160,6 +217,9 @@ pub(crate) struct Findings {
     /// Resolved ones only
     #[arg(long)]
     pub(crate) resolved: bool,
+    /// Suspicions too: first signs that are not enough to raise an alarm
+    #[arg(long)]
+    pub(crate) suspected: bool,
     /// How many, 1 to 1000
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_FINDINGS)))]
     pub(crate) limit: u32,
@@ -176,6 +236,45 @@ pub(crate) struct Watch {
     pub(crate) common: Common,
 }
 
+#[derive(Args, Debug)]
+pub(crate) struct Drill {
+    /// A bridge-service built with --features fault-injection [default: beside this program]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) bridge: Option<PathBuf>,
+    /// The monitor-service that is tried [default: this program]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) monitor_binary: Option<PathBuf>,
+    /// These rules only [default: all]
+    #[arg(long, value_name = "RULE,...", value_delimiter = ',')]
+    pub(crate) only: Vec<String>,
+    /// Show what would be done, and do nothing
+    #[arg(long)]
+    pub(crate) list: bool,
+    /// How long a fault may stay unfound, 1s to 5m
+    #[arg(long, default_value = "40s", value_parser = window)]
+    pub(crate) patience: Duration,
+    /// How many worlds stand at once, 1 to 64
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(crate) jobs: u32,
+    /// A rule that the monitor must not ask, to see the drill miss it
+    #[arg(long, value_name = "RULE,...", value_delimiter = ',', hide = true)]
+    pub(crate) disable_rule: Vec<String>,
+    /// How to show the report
+    #[arg(long, value_enum, default_value_t = DrillOutput::Table)]
+    pub(crate) output: DrillOutput,
+}
+
+/// The forms of a drill's report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DrillOutput {
+    /// For people
+    Table,
+    /// For programs
+    Json,
+    /// For documents
+    Markdown,
+}
+
 fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
@@ -186,6 +285,14 @@ fn pair(text: &str) -> Result<(String, String), String> {
 
 fn window(text: &str) -> Result<Duration, String> {
     span(text, Duration::from_secs(1), Duration::from_secs(300))
+}
+
+fn canary_interval(text: &str) -> Result<Duration, String> {
+    span(text, Duration::from_millis(100), Duration::from_secs(3_600))
+}
+
+fn maintenance(text: &str) -> Result<Duration, String> {
+    span(text, MIN_WINDOW, MAX_WINDOW)
 }
 
 fn deadline(text: &str) -> Result<Duration, String> {
@@ -232,6 +339,8 @@ mod tests {
     #[test]
     fn spans_are_held() {
         assert_eq!(window("2s"), Ok(Duration::from_secs(2)));
+        assert_eq!(maintenance("7d"), Ok(MAX_WINDOW));
+        assert!(maintenance("8d").unwrap_err().contains("1s to 7d"));
         for bad in ["0s", "6m", "soon", "-1s", ""] {
             assert!(window(bad).unwrap_err().contains("1s to 5m"), "{bad}");
         }

@@ -13,11 +13,14 @@ use super::verdict;
 use super::{Exit, Failed};
 use crate::audit::assess::{Material, OpenFinding, assess};
 use crate::audit::claims::{Claims, WatchPhase};
+use crate::audit::deliveries::Witnessed;
 use crate::audit::peers::Peers;
 use crate::audit::rule::{Outcome, Part, Rule, View};
 use crate::audit::rules::RULES;
 use crate::audit::settings::{AuditSettings, RuleSettings};
-use crate::domain::{CallError, ComponentId, Finding, ProbeEvent, Probed, WatchMessage};
+use crate::domain::{
+    CallError, ComponentId, Finding, FindingState, ProbeEvent, Probed, WatchMessage,
+};
 use crate::edge::convert;
 use crate::edge::validate::target::target;
 use crate::evidence::Evidence;
@@ -145,15 +148,25 @@ impl Seen {
                 self.watch_error = Some(error.clone());
                 self.claims.watch_lost(WatchPhase::Failed(error), now);
             }
+            // A check hands nothing in.
+            ProbeEvent::Canary(_) | ProbeEvent::NoCanary => {}
             ProbeEvent::Probed(probed) => {
-                self.claims.probed(&probed, now);
+                self.called(&probed, now);
                 let unreachable = matches!(probed.health, Err(CallError::Unreachable(_)));
                 self.newest = Some(*probed);
                 // Nothing more is to be learned where nobody is.
                 return last_round || unreachable;
             }
+            ProbeEvent::Glanced(probed) => self.called(&probed, now),
         }
         false
+    }
+
+    fn called(&mut self, probed: &Probed, now: Now) {
+        self.claims.probed(probed, now);
+        if let Ok(answer) = &probed.metrics {
+            self.claims.counted(answer, Witnessed::default());
+        }
     }
 
     fn watched(&mut self, message: WatchMessage, now: Now) {
@@ -181,7 +194,7 @@ impl Seen {
             awake_since: self.began.monotonic,
             registered: None,
             peers: &peers,
-            canary_proven: None,
+            canary: None,
         };
         let settings = RuleSettings::default();
         // Without a witness the other rules have nothing to say.
@@ -195,7 +208,9 @@ impl Seen {
             .iter()
             .flat_map(|(rule, outcome)| {
                 let violations = match outcome {
-                    Outcome::Decided(violations) => violations.as_slice(),
+                    Outcome::Decided(violations) | Outcome::Mild(violations) => {
+                        violations.as_slice()
+                    }
                     Outcome::Undecided(_) => &[],
                 };
                 violations.iter().map(|violation| {
@@ -204,11 +219,14 @@ impl Seen {
                         rule_id: rule.id,
                         component_id: id.clone(),
                         subject: violation.subject.clone(),
-                        severity: rule.severity,
+                        severity: outcome.severity(rule.severity),
                         open_time: now.wall,
                         resolve_time: None,
                         message: violation.message.clone(),
                         evidence: violation.evidence.clone(),
+                        state: FindingState::Open,
+                        reopened: 0,
+                        in_maintenance: false,
                     };
                     (finding, rule.part, violation.conclusive)
                 })
@@ -234,6 +252,7 @@ impl Seen {
             witness_coverage: None,
             history: 0,
             monitor_stalled: false,
+            monitor_blind: false,
         };
         let audit = assess(material, &settings, &AuditSettings::default(), now);
         let audit = convert::audit(&audit);
@@ -300,7 +319,7 @@ impl Seen {
         show::say_table(&rules);
         let unasked = RULES.len() - outcomes.len();
         show::say(&format!(
-            "\n{unasked} rules need witnesses beside the component and were not asked.\n"
+            "\n{unasked} rules need witnesses or synthetic runs beside the claims and were not asked.\n"
         ));
         let meaning = match exit {
             Exit::Ok => "no claim was contradicted",
@@ -352,10 +371,10 @@ type Asked<'a> = (&'a Rule, Outcome);
 fn results(rule: &Rule, outcome: &Outcome) -> Vec<(&'static str, String)> {
     match outcome {
         Outcome::Undecided(why) => vec![("undecided", (*why).to_owned())],
-        Outcome::Decided(violations) if violations.is_empty() => {
+        Outcome::Decided(violations) | Outcome::Mild(violations) if violations.is_empty() => {
             vec![("clear", format!("looked for: {}", rule.summary))]
         }
-        Outcome::Decided(violations) => violations
+        Outcome::Decided(violations) | Outcome::Mild(violations) => violations
             .iter()
             .map(|violation| {
                 let word = if violation.conclusive {

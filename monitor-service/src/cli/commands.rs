@@ -7,11 +7,15 @@ use monitorable::grpc_health::v1::health_check_response::ServingStatus;
 use monitorable::grpc_health::v1::health_client::HealthClient;
 use monitorable::monitor::v1 as wire;
 
-use super::args::{Access, ById, Client, Common, Findings, History, Output, Register};
+use super::args::{
+    Access, ById, Client, Common, Findings, History, Maintenance, MaintenanceStart, Output,
+    Register,
+};
 use super::client::{answer, connect, monitor};
 use super::show::{self, Cell, Table};
-use super::{Exit, Failed, check, verdict, watch};
+use super::{Exit, Failed, check, drill, verdict, watch};
 use crate::config::components::read_file;
+use crate::edge::convert;
 
 type Done = Result<Exit, Failed>;
 
@@ -30,6 +34,9 @@ pub(crate) async fn run(client: Client) -> Done {
         Client::Findings(arguments) => findings(arguments).await,
         Client::Watch(arguments) => watch::run(arguments).await,
         Client::Healthcheck(common) => healthcheck(common).await,
+        Client::Maintenance(Maintenance::Start(arguments)) => start_maintenance(arguments).await,
+        Client::Maintenance(Maintenance::End(arguments)) => end_maintenance(arguments).await,
+        Client::Drill(arguments) => drill::run(arguments).await,
     }
 }
 
@@ -63,6 +70,12 @@ async fn register(arguments: Register) -> Done {
         labels: arguments.labels.into_iter().collect(),
         tls,
         metadata: arguments.access.metadata.into_iter().collect(),
+        canary: Some(wire::CanaryOptions {
+            disabled: arguments.canary.canary_disabled,
+            interval: arguments.canary.canary_interval.map(convert::duration),
+            websocket_uri: arguments.canary.canary_websocket_uri,
+            token: arguments.canary.canary_token,
+        }),
     };
     let request = wire::RegisterComponentRequest {
         component: Some(component),
@@ -110,6 +123,7 @@ async fn list(common: Common) -> Done {
             "FINDINGS",
             "WATCH",
             "LAST AUDIT",
+            "MAINTENANCE",
             "ENDPOINT",
         ]);
         for status in &response.components {
@@ -121,6 +135,10 @@ async fn list(common: Common) -> Done {
                 Cell::plain(status.open_findings.to_string()),
                 Cell::plain(if status.watching { "up" } else { "down" }),
                 Cell::plain(show::time(status.last_audit_time.as_ref())),
+                Cell::plain(match &status.maintenance_end_time {
+                    None => "-".to_owned(),
+                    end => format!("until {}", show::time(end.as_ref())),
+                }),
                 Cell::plain(component.endpoint),
             ]);
         }
@@ -174,6 +192,9 @@ pub(crate) fn audit_table(audit: &wire::Audit) -> Table {
     if let Some(validation) = &audit.event_monitor_validation {
         let agreement = show::words(validation.agreement().as_str_name(), "AGREEMENT_");
         row("witnesses", format!("{agreement}: {}", validation.message));
+    }
+    if let Some(canary) = &audit.canary {
+        row("canary", canary_row(canary));
     }
     if let Some(integration) = &audit.integration_health {
         let alive = if integration.watch_alive {
@@ -230,6 +251,26 @@ fn metrics_row(metrics: &wire::InternalMetrics) -> String {
     }
 }
 
+fn canary_row(canary: &wire::CanaryReport) -> String {
+    let last = match &canary.last_success_time {
+        None => "none came back whole".to_owned(),
+        time => format!(
+            "the last whole one at {} took {}, the median is {}",
+            show::time(time.as_ref()),
+            show::span(canary.last_delay.as_ref()),
+            show::span(canary.delay_median.as_ref()),
+        ),
+    };
+    let error = match canary.error.as_str() {
+        "" => String::new(),
+        error => format!("; the newest: {error}"),
+    };
+    format!(
+        "{} runs whole, {} failed; {last}{error}",
+        canary.succeeded, canary.failed
+    )
+}
+
 async fn history(arguments: History) -> Done {
     let mut client = monitor(&arguments.common.address()).await?;
     let request = wire::ListAuditsRequest {
@@ -255,8 +296,8 @@ async fn history(arguments: History) -> Done {
             .average_score
             .map_or("-".to_owned(), |score| format!("{score:.1}"));
         show::say(&format!(
-            "\n{} audits, {} healthy, {} failed, average score {average}\n",
-            trend.audits, trend.healthy, trend.failed
+            "\n{} audits, {} healthy, {} failed, {} without data, average score {average}\n",
+            trend.audits, trend.healthy, trend.failed, trend.no_data
         ));
     });
     Ok(Exit::Ok)
@@ -275,6 +316,7 @@ async fn findings(arguments: Findings) -> Done {
         rule_id: arguments.rule,
         state: state.into(),
         limit: arguments.limit,
+        include_suspected: arguments.suspected,
     };
     let response = answer(client.list_findings(request)).await?;
     show::answer(arguments.common.format.output, &response, || {
@@ -302,7 +344,7 @@ pub(crate) fn findings_table(findings: &[wire::Finding]) -> Table {
         };
         table.row(vec![
             Cell::plain(show::time(finding.open_time.as_ref())),
-            Cell::plain(show::words(finding.state().as_str_name(), "STATE_")),
+            Cell::plain(state(finding)),
             show::severity(finding.severity()),
             Cell::plain(&finding.rule_id),
             Cell::plain(&finding.component_id),
@@ -311,6 +353,51 @@ pub(crate) fn findings_table(findings: &[wire::Finding]) -> Table {
         ]);
     }
     table
+}
+
+/// The state, and what is special about it.
+fn state(finding: &wire::Finding) -> String {
+    let mut state = show::words(finding.state().as_str_name(), "STATE_");
+    match finding.reopened {
+        0 => {}
+        1 => state.push_str(", came back once"),
+        times => state.push_str(&format!(", came back {times} times")),
+    }
+    if finding.in_maintenance {
+        state.push_str(", in maintenance");
+    }
+    state
+}
+
+async fn start_maintenance(arguments: MaintenanceStart) -> Done {
+    let mut client = monitor(&arguments.common.address()).await?;
+    let request = wire::StartMaintenanceRequest {
+        component_id: arguments.component_id.clone(),
+        duration: prost_types::Duration::try_from(arguments.duration).ok(),
+        reason: arguments.reason,
+    };
+    let response = answer(client.start_maintenance(request)).await?;
+    show::answer(arguments.common.format.output, &response, || {
+        show::say(&format!(
+            "{} is in maintenance until {}\n",
+            show::printable(&arguments.component_id),
+            show::time(response.end_time.as_ref())
+        ));
+    });
+    Ok(Exit::Ok)
+}
+
+async fn end_maintenance(arguments: ById) -> Done {
+    let mut client = monitor(&arguments.common.address()).await?;
+    let request = wire::EndMaintenanceRequest {
+        component_id: arguments.component_id.clone(),
+    };
+    let response = answer(client.end_maintenance(request)).await?;
+    show::answer(arguments.common.format.output, &response, || {
+        let shown = show::printable(&arguments.component_id);
+        show::say(&format!("{shown} is no longer in maintenance\n"));
+    });
+    Ok(Exit::Ok)
 }
 
 async fn healthcheck(common: Common) -> Done {

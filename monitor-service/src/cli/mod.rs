@@ -2,12 +2,14 @@
 //!
 //! Exit codes of the latter: 0 all is well, 1 the arguments are not valid, 2 nothing could be
 //! connected to, 3 a call failed or timed out; `check` and `audit` also: 4 the component says that
-//! it is not well, 5 its claims do not hold; `healthcheck` also: 4 the monitor does not serve.
+//! it is not well, 5 its claims do not hold; `healthcheck` also: 4 the monitor does not serve; `drill`
+//! also: 5 a fault was missed or invented.
 
 mod args;
 mod check;
 mod client;
 mod commands;
+mod drill;
 mod show;
 mod verdict;
 mod watch;
@@ -123,9 +125,12 @@ fn names_a_client(arguments: &[OsString]) -> bool {
 
 /// Runs a client command to its end.
 pub(crate) fn run(client: Client) -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
+    let mut builder = match &client {
+        // It plays several worlds at once, each on the clock.
+        Client::Drill(_) => tokio::runtime::Builder::new_multi_thread(),
+        _ => tokio::runtime::Builder::new_current_thread(),
+    };
+    let runtime = builder.enable_all().build();
     let done = match runtime {
         Ok(runtime) => runtime.block_on(commands::run(client)),
         Err(error) => Err(Failed::new(
@@ -181,6 +186,11 @@ mod tests {
             "monitor-service register only-an-id",
             "monitor-service findings --open --resolved",
             "monitor-service findings --limit 1001",
+            "monitor-service maintenance",
+            "monitor-service maintenance start bridge",
+            "monitor-service maintenance start bridge --for 8d",
+            "monitor-service drill --patience soon",
+            "monitor-service drill --jobs 0",
         ] {
             assert_eq!(code(line), Some(1), "{line}");
         }

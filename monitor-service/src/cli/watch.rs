@@ -123,6 +123,8 @@ fn line(finding: &wire::Finding) -> String {
     let resolved = finding.state() == wire::finding::State::Resolved;
     let (time, state) = if resolved {
         (finding.resolve_time.as_ref(), "resolved")
+    } else if finding.reopened > 0 {
+        (finding.open_time.as_ref(), "reopened")
     } else {
         (finding.open_time.as_ref(), "open    ")
     };

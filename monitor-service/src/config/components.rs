@@ -22,6 +22,22 @@ struct Entry {
     #[serde(default)]
     metadata: HashMap<String, String>,
     tls: Option<TlsEntry>,
+    #[serde(default)]
+    canary: CanaryEntry,
+}
+
+/// How the monitor's own runs go through it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CanaryEntry {
+    #[serde(default)]
+    disabled: bool,
+    /// Such as `5s`.
+    interval: Option<String>,
+    #[serde(default)]
+    websocket_uri: String,
+    #[serde(default)]
+    token: String,
 }
 
 /// TLS options as files, since PEM in a settings file invites keys into version control.
@@ -75,8 +91,25 @@ fn read(index: usize, table: toml::Table, settings: &ProbeSettings) -> Result<Ta
         labels: entry.labels,
         tls,
         metadata: entry.metadata,
+        canary: Some(canary(index, entry.canary)?),
     };
     target(component, &format!("components[{index}]."), settings).map_err(|error| error.0)
+}
+
+fn canary(index: usize, entry: CanaryEntry) -> Result<wire::CanaryOptions, String> {
+    let field = format!("components[{index}].canary.interval");
+    let interval = entry.interval.map(|text| {
+        let span = humantime::parse_duration(&text)
+            .map_err(|error| format!("{field}: {text:?} is no duration such as 5s: {error}"))?;
+        prost_types::Duration::try_from(span)
+            .map_err(|error| format!("{field}: {text:?} is not allowed: {error}"))
+    });
+    Ok(wire::CanaryOptions {
+        disabled: entry.disabled,
+        interval: interval.transpose()?,
+        websocket_uri: entry.websocket_uri,
+        token: entry.token,
+    })
 }
 
 fn read_files(index: usize, tls: TlsEntry) -> Result<wire::TlsOptions, String> {
@@ -124,9 +157,14 @@ mod tests {
         let settings = load(
             "[[components]]\ncomponent_id = 'a'\nendpoint = 'http://127.0.0.1:1'\n\
              labels = { team = 'x' }\nmetadata = { authorization = 'Bearer y' }\n\
-             [[components]]\ncomponent_id = 'b'\nendpoint = 'http://127.0.0.1:2/'\n",
+             [[components]]\ncomponent_id = 'b'\nendpoint = 'http://127.0.0.1:2/'\n\
+             canary = { interval = '7s', websocket_uri = 'ws://127.0.0.1:3/e', token = 'x' }\n",
         )
         .unwrap();
+        let canary = &settings.components[1].canary;
+        assert_eq!(canary.interval, Some(std::time::Duration::from_secs(7)));
+        assert_eq!(canary.websocket_uri, "ws://127.0.0.1:3/e");
+        assert!(!canary.disabled && canary.token == "x");
         assert_eq!(settings.components.len(), 2);
         assert_eq!(settings.components[0].labels["team"], "x");
         assert_eq!(settings.components[1].endpoint, "http://127.0.0.1:2");
@@ -142,7 +180,11 @@ mod tests {
              [[components]]\ncomponent_id = 'e'\nendpoint = 'https://127.0.0.1:1'\n\
              tls = { ca_file = '/nowhere/ca.pem' }\n\
              [[components]]\ncomponent_id = 'f'\nendpoint = 'http://127.0.0.1:1'\n\
-             [[components]]\ncomponent_id = 'f'\nendpoint = 'http://127.0.0.1:1'\n",
+             [[components]]\ncomponent_id = 'f'\nendpoint = 'http://127.0.0.1:1'\n\
+             [[components]]\ncomponent_id = 'g'\nendpoint = 'http://127.0.0.1:1'\n\
+             canary = { interval = 'often' }\n\
+             [[components]]\ncomponent_id = 'h'\nendpoint = 'http://127.0.0.1:1'\n\
+             canary = { interval = '2h' }\n",
         )
         .unwrap_err();
         for part in [
@@ -152,6 +194,8 @@ mod tests {
             "components[3]: unknown field `lables`",
             "components[4].tls.ca_file: /nowhere/ca.pem: cannot be read",
             "components[6].component_id: \"f\" is there twice",
+            "components[7].canary.interval: \"often\" is no duration",
+            "components[8].canary.interval: 7200 s",
         ] {
             assert!(errors.contains(part), "{part} is missing from {errors}");
         }

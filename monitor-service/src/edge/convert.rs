@@ -8,11 +8,12 @@ use monitorable::monitorable::v1 as claim;
 
 use super::validate::target::MASK;
 use crate::domain::{
-    Agreement, Answer, Assessment, Audit, CallError, CheckClaim, ClaimedState, DeliveryClaim,
-    EventValidation, EvidenceItem, Finding, HealthClaim, Integration, LifecycleClaim, MetricsClaim,
-    Probed, RunStatus, Severity, Summary, ThreadStatus, Trend, Verdict,
+    Agreement, Answer, Assessment, Audit, CallError, CanaryReport, CheckClaim, ClaimedState,
+    DeliveryClaim, EventValidation, EvidenceItem, Finding, FindingState, HealthClaim, Integration,
+    LifecycleClaim, MetricsClaim, Probed, RunStatus, Severity, Summary, ThreadStatus, Trend,
+    Verdict,
 };
-use crate::fleet::api::{ComponentView, Target, TlsTarget};
+use crate::fleet::api::{CanaryTarget, ComponentView, Target, TlsTarget};
 
 pub(crate) fn timestamp(time: SystemTime) -> prost_types::Timestamp {
     time.into()
@@ -34,6 +35,17 @@ pub(crate) fn component(target: &Target) -> wire::Component {
         labels: target.labels.clone().into_iter().collect(),
         tls: target.tls.as_ref().map(tls),
         metadata: target.metadata.keys().map(masked).collect(),
+        canary: (target.canary != CanaryTarget::default()).then(|| canary_options(&target.canary)),
+    }
+}
+
+fn canary_options(options: &CanaryTarget) -> wire::CanaryOptions {
+    let token = if options.token.is_empty() { "" } else { MASK };
+    wire::CanaryOptions {
+        disabled: options.disabled,
+        interval: options.interval.map(duration),
+        websocket_uri: options.websocket_uri.clone(),
+        token: token.to_owned(),
     }
 }
 
@@ -59,6 +71,7 @@ pub(crate) fn component_status(view: &ComponentView) -> wire::ComponentStatus {
         last_audit_time: view.last_audit.map(timestamp),
         open_findings: view.open_findings,
         watching: view.watching,
+        maintenance_end_time: view.maintenance_end.map(timestamp),
     }
 }
 
@@ -84,6 +97,18 @@ pub(crate) fn audit(audit: &Audit) -> wire::Audit {
         integration_health: audit.integration.as_ref().map(integration),
         overall_assessment: Some(assessment(&audit.assessment)),
         findings: audit.findings.iter().map(finding).collect(),
+        canary: audit.canary.as_ref().map(canary_report),
+    }
+}
+
+fn canary_report(report: &CanaryReport) -> wire::CanaryReport {
+    wire::CanaryReport {
+        succeeded: report.succeeded,
+        failed: report.failed,
+        last_success_time: report.last_success.map(timestamp),
+        last_delay: report.last_delay.map(duration),
+        delay_median: report.delay_median.map(duration),
+        error: report.error.clone(),
     }
 }
 
@@ -243,10 +268,10 @@ pub(crate) fn finding(finding: &Finding) -> wire::Finding {
         Severity::Warning => wire::Severity::Warning,
         Severity::Critical => wire::Severity::Critical,
     };
-    let state = if finding.resolve_time.is_some() {
-        wire::finding::State::Resolved
-    } else {
-        wire::finding::State::Open
+    let state = match finding.state {
+        FindingState::Suspected => wire::finding::State::Suspected,
+        FindingState::Open => wire::finding::State::Open,
+        FindingState::Resolved => wire::finding::State::Resolved,
     };
     wire::Finding {
         finding_id: finding.finding_id.clone(),
@@ -259,6 +284,8 @@ pub(crate) fn finding(finding: &Finding) -> wire::Finding {
         resolve_time: finding.resolve_time.map(timestamp),
         message: finding.message.clone(),
         evidence: finding.evidence.iter().map(evidence_item).collect(),
+        reopened: finding.reopened,
+        in_maintenance: finding.in_maintenance,
     }
 }
 
@@ -278,6 +305,7 @@ pub(crate) fn trend(trend: &Trend) -> wire::Trend {
         failed: trend.failed,
         average_score: trend.average_score,
         last_audit_time: trend.last_audit.map(timestamp),
+        no_data: trend.no_data,
     }
 }
 
@@ -290,6 +318,7 @@ pub(crate) fn summary(summary: &Summary) -> wire::GetSummaryResponse {
         average_score: summary.average_score,
         observers: summary.observers,
         events_witnessed: summary.events_witnessed,
+        local_lateness: Some(duration(summary.local_lateness)),
     }
 }
 
@@ -341,10 +370,16 @@ mod tests {
                 server_name: String::new(),
             }),
             metadata: [("authorization".to_owned(), "Bearer hush".to_owned())].into(),
+            canary: CanaryTarget {
+                token: "hush".to_owned(),
+                ..CanaryTarget::default()
+            },
         };
+        assert!(!format!("{target:?}").contains("token"), "{target:?}");
         let shown = component(&target);
         assert_eq!(shown.metadata["authorization"], MASK);
         assert_eq!(shown.tls.as_ref().unwrap().client_key_pem, MASK);
+        assert_eq!(shown.canary.as_ref().unwrap().token, MASK);
         assert!(!format!("{shown:?}").contains("hush"));
     }
 

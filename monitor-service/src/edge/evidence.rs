@@ -4,6 +4,7 @@ use monitorable::monitor::v1::evidence_server::Evidence;
 use monitorable::monitor::v1::{ReportEventsRequest, ReportEventsResponse};
 use tonic::{Request, Response, Status};
 
+use super::convert::timestamp;
 use super::validate::report::report;
 use crate::fleet::api::{Command, FleetHandle};
 
@@ -27,10 +28,11 @@ pub(crate) async fn take_report(
     request: ReportEventsRequest,
 ) -> Result<ReportEventsResponse, Status> {
     let report = report(request)?;
-    let outcome = fleet.ask(|reply| Command::Report { report, reply }).await?;
+    let (outcome, received) = fleet.ask(|reply| Command::Report { report, reply }).await?;
     Ok(ReportEventsResponse {
         recorded: outcome.recorded,
         repeated_events: outcome.repeated,
+        receive_time: Some(timestamp(received)),
     })
 }
 

@@ -73,7 +73,9 @@ impl From<FleetError> for Status {
     fn from(error: FleetError) -> Self {
         let message = error.to_string();
         match error {
-            FleetError::NotRegistered(_) | FleetError::UnknownThread(_) => Self::not_found(message),
+            FleetError::NotRegistered(_)
+            | FleetError::UnknownThread(_)
+            | FleetError::NoMaintenance(_) => Self::not_found(message),
             FleetError::TooManyComponents(_) => Self::resource_exhausted(message),
             FleetError::Timeout(_) | FleetError::Ended => Self::unavailable(message),
         }

@@ -14,10 +14,11 @@ use tonic::{Request, Response, Status};
 
 use super::Edge;
 use super::convert;
+use super::validate::maintenance::window;
 use super::validate::target::target;
 use super::validate::{Invalid, id, optional_id};
 use crate::domain::{Audit, Finding};
-use crate::fleet::api::{Command, FindingFilter, FleetError, FleetHandle};
+use crate::fleet::api::{Command, FindingFilter, FleetError, FleetHandle, Suspicions};
 use crate::probe::settings::ProbeSettings;
 
 /// Findings of one list where the caller names no limit.
@@ -77,13 +78,19 @@ pub(crate) async fn audit_now(
 pub(crate) fn filter(request: wire::ListFindingsRequest) -> Result<FindingFilter, Invalid> {
     optional_id("component_id", &request.component_id)?;
     optional_id("rule_id", &request.rule_id)?;
-    let open = match wire::finding::State::try_from(request.state) {
-        Ok(wire::finding::State::Unspecified) => None,
-        Ok(wire::finding::State::Open) => Some(true),
-        Ok(wire::finding::State::Resolved) => Some(false),
+    let included = if request.include_suspected {
+        Suspicions::Included
+    } else {
+        Suspicions::LeftOut
+    };
+    let (open, suspicions) = match wire::finding::State::try_from(request.state) {
+        Ok(wire::finding::State::Unspecified) => (None, included),
+        Ok(wire::finding::State::Open) => (Some(true), included),
+        Ok(wire::finding::State::Resolved) => (Some(false), included),
+        Ok(wire::finding::State::Suspected) => (None, Suspicions::Only),
         Err(_) => {
             let why = format!(
-                "{} is not allowed; allowed are STATE_UNSPECIFIED (0), STATE_OPEN (1) and STATE_RESOLVED (2)",
+                "{} is not allowed; allowed are STATE_UNSPECIFIED (0), STATE_OPEN (1), STATE_RESOLVED (2) and STATE_SUSPECTED (3)",
                 request.state
             );
             return Err(Invalid::new("state", why));
@@ -106,6 +113,7 @@ pub(crate) fn filter(request: wire::ListFindingsRequest) -> Result<FindingFilter
         rule_id: request.rule_id,
         open,
         limit: limit as usize,
+        suspicions,
     })
 }
 
@@ -238,6 +246,43 @@ impl Monitor for MonitorService {
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
     }
 
+    async fn start_maintenance(
+        &self,
+        request: Request<wire::StartMaintenanceRequest>,
+    ) -> Result<Response<wire::StartMaintenanceResponse>, Status> {
+        let window = window(request.into_inner())?;
+        let start = |reply| Command::StartMaintenance {
+            component_id: window.component_id.clone(),
+            duration: window.duration,
+            reply,
+        };
+        let end = self.fleet.ask(start).await??;
+        tracing::info!(
+            component_id = %window.component_id,
+            duration = ?window.duration,
+            reason = %window.reason,
+            "maintenance begins"
+        );
+        Ok(Response::new(wire::StartMaintenanceResponse {
+            end_time: Some(convert::timestamp(end)),
+        }))
+    }
+
+    async fn end_maintenance(
+        &self,
+        request: Request<wire::EndMaintenanceRequest>,
+    ) -> Result<Response<wire::EndMaintenanceResponse>, Status> {
+        let component_id = request.into_inner().component_id;
+        id("component_id", &component_id)?;
+        let end = |reply| Command::EndMaintenance {
+            component_id: component_id.clone(),
+            reply,
+        };
+        self.fleet.ask(end).await??;
+        tracing::info!(component_id, "maintenance ends");
+        Ok(Response::new(wire::EndMaintenanceResponse {}))
+    }
+
     async fn get_thread_status(
         &self,
         request: Request<wire::GetThreadStatusRequest>,
@@ -324,6 +369,22 @@ mod tests {
         let filter = filter(wire::ListFindingsRequest::default()).unwrap();
         assert_eq!(filter.limit, 100);
         assert_eq!(filter.open, None);
+    }
+
+    #[test]
+    fn suspicions_are_listed_where_they_are_asked_for() {
+        use wire::finding::State;
+        let suspicions = |state: State, include_suspected| {
+            let request = wire::ListFindingsRequest {
+                state: state.into(),
+                include_suspected,
+                ..Default::default()
+            };
+            filter(request).unwrap().suspicions
+        };
+        assert_eq!(suspicions(State::Unspecified, false), Suspicions::LeftOut);
+        assert_eq!(suspicions(State::Open, true), Suspicions::Included);
+        assert_eq!(suspicions(State::Suspected, false), Suspicions::Only);
     }
 
     #[test]

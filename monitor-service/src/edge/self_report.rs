@@ -12,7 +12,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::{
-    CheckClaim, ClaimedState, HealthClaim, LifecycleClaim, MetricsClaim, Vantage, WitnessReport,
+    CheckClaim, ClaimedState, HealthClaim, LifecycleClaim, MetricsClaim, Posting, Vantage,
+    WitnessReport,
 };
 use crate::fleet::api::{Command, ComponentView, FleetError, FleetHandle, SelfReport};
 use crate::fleet::settings::Identity;
@@ -86,7 +87,8 @@ impl SelfMonitor {
     pub(crate) async fn health(&self) -> Result<HealthClaim, FleetError> {
         let intake = self.check_intake().await;
         let report = self.report().await?;
-        let checks = vec![audit_loop(&report), intake];
+        let mut checks = vec![audit_loop(&report), intake];
+        checks.extend(own_findings(&report));
         self.count_round(&checks);
         Ok(self.claim(&report, checks))
     }
@@ -150,6 +152,7 @@ impl SelfMonitor {
             sightings: Vec::new(),
             reading: Vec::new(),
             sign_off: true,
+            posting: Posting::default(),
         };
         let before = self.clock.now();
         let taken = self
@@ -235,10 +238,38 @@ fn audit_loop(report: &SelfReport) -> CheckClaim {
     }
 }
 
+/// What the monitor found about itself: it does not look well while it cannot see, nor while it
+/// would not be heard.
+fn own_findings(report: &SelfReport) -> [CheckClaim; 2] {
+    let check = |name: &str, broken: bool, well: &str, ill: &str| CheckClaim {
+        name: name.to_owned(),
+        healthy: !broken,
+        message: if broken { ill } else { well }.to_owned(),
+        latency: None,
+    };
+    [
+        check(
+            "sight",
+            report.blind,
+            "components fail one at a time, if they do",
+            "observer_blind is open: the monitor cannot trust what it sees",
+        ),
+        check(
+            "alert_path",
+            report.alerts.dead,
+            "no alert is known to be lost",
+            "alert_path_dead is open: alerts reach nobody",
+        ),
+    ]
+}
+
 fn gauges(report: &SelfReport) -> BTreeMap<String, f64> {
     let open: u64 = report.findings_open.values().sum();
     // Counts fit a double exactly up to 2^53.
     let counts = [
+        ("alerts_delivered_count", report.alerts.delivered),
+        ("alerts_dropped_count", report.alerts.dropped),
+        ("alerts_failed_count", report.alerts.failed),
         ("audits_count", report.audits),
         ("components_count", report.components),
         ("evidence_evicted_count", report.evidence_evicted),
@@ -255,6 +286,7 @@ fn gauges(report: &SelfReport) -> BTreeMap<String, f64> {
         .into_iter()
         .map(|(name, count)| (name.to_owned(), count as f64))
         .collect();
+    gauges.insert("local_stretch_factor".to_owned(), f64::from(report.stretch));
     gauges.insert(
         "tick_lateness_seconds".to_owned(),
         report.tick_lateness.as_secs_f64(),
@@ -279,6 +311,7 @@ mod tests {
     use tokio::sync::mpsc;
 
     use super::*;
+    use crate::fleet::api::AlertCounts;
 
     fn report(proven: bool) -> SelfReport {
         SelfReport {
@@ -300,6 +333,11 @@ mod tests {
             threads_witnessed: 0,
             runs_witnessed: 0,
             observers: 0,
+            findings_reopened: 0,
+            stretch: 1,
+            blind: false,
+            alerts: AlertCounts::default(),
+            reports_missing: 0,
         }
     }
 
@@ -344,6 +382,15 @@ mod tests {
         assert_eq!(round(&monitor, true).consecutive_failures, 0);
         assert_eq!(monitor.recovery_attempts.load(Ordering::Relaxed), 1);
         assert_eq!(monitor.successful_recoveries.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn a_monitor_that_would_not_be_heard_is_not_well() {
+        let mut report = report(true);
+        assert!(own_findings(&report).iter().all(|check| check.healthy));
+        report.alerts.dead = true;
+        report.blind = true;
+        assert!(own_findings(&report).iter().all(|check| !check.healthy));
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use service_kit::clock::Now;
 
 use super::Evidence;
+use super::event::Left;
 use super::observer::ObserverKey;
-use super::thread::Left;
 
 impl Evidence {
     /// Forgets what is older than the window. Returns whether anything left.
@@ -16,10 +16,14 @@ impl Evidence {
         };
         let before = (self.events_held, self.runs.len(), self.observers.len());
         self.runs.expire(horizon);
+        self.folded.expire(horizon);
+        self.delays.expire(horizon);
+        self.disorders.expire(horizon);
         let gone = self.observers.silent_before(horizon);
         for key in &gone {
             self.observers.remove(*key);
         }
+        self.fold_due(self.to_fold.len(), now);
         let ids: Vec<_> = self.threads.keys().cloned().collect();
         for id in ids {
             while self
@@ -57,7 +61,7 @@ impl Evidence {
 
     fn forget_oldest(&mut self) -> bool {
         while let Some(oldest) = self.thread_recency.oldest() {
-            if self.forget_first(&oldest) {
+            if self.forget_first(&oldest).is_some() {
                 return true;
             }
             // Nothing is left to know of it but who read it.
@@ -71,7 +75,9 @@ impl Evidence {
 
     pub(super) fn bound_events(&mut self, id: &Arc<str>) {
         let held = |evidence: &Self| evidence.threads.get(id).map_or(0, |thread| thread.len());
-        while held(self) > self.limits.events_per_thread_max.max(1) && self.forget_first(id) {
+        while held(self) > self.limits.events_per_thread_max.max(1)
+            && self.forget_first(id).is_some()
+        {
             self.counters.evicted += 1;
         }
         while self.events_held > self.limits.events_max.max(1) && self.forget_oldest() {
@@ -110,7 +116,7 @@ impl Evidence {
 
     pub(super) fn remove_thread(&mut self, id: &Arc<str>) -> u64 {
         let mut events = 0;
-        while self.forget_first(id) {
+        while self.forget_first(id).is_some() {
             events += 1;
         }
         if let Some(thread) = self.threads.remove(id) {
@@ -122,20 +128,20 @@ impl Evidence {
             }
         }
         self.attention.remove(id);
+        self.disorders.forget(id);
         events
     }
 
-    fn forget_first(&mut self, id: &Arc<str>) -> bool {
+    /// Forgets the oldest event of a thread.
+    pub(super) fn forget_first(&mut self, id: &Arc<str>) -> Option<Left> {
         let left = self
             .threads
             .get_mut(id)
             .and_then(|thread| thread.forget_first());
-        let Some(Left { produced, consumed }) = left else {
-            return false;
-        };
+        let left = left?;
         self.events_held = self.events_held.saturating_sub(1);
-        self.produced_held = self.produced_held.saturating_sub(u64::from(produced));
-        self.consumed_held = self.consumed_held.saturating_sub(u64::from(consumed));
-        true
+        self.produced_held = self.produced_held.saturating_sub(u64::from(left.produced));
+        self.consumed_held = self.consumed_held.saturating_sub(u64::from(left.consumed));
+        Some(left)
     }
 }

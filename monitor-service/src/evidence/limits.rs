@@ -30,6 +30,13 @@ pub(crate) struct EvidenceLimits {
     /// Components that are not registered (yet) and whose evidence is kept all the same, so that
     /// a late registration finds it.
     pub(crate) unregistered_max: usize,
+    /// How long an event is kept one by one after it has settled; then its run's counts and
+    /// digest stand for it.
+    pub(crate) settle: Duration,
+    /// Observers whose numbered reports are told apart, of all components together.
+    pub(crate) sessions_max: usize,
+    /// How long a numbered report that is missing is waited for.
+    pub(crate) report_wait: Duration,
 }
 
 impl Default for EvidenceLimits {
@@ -37,9 +44,9 @@ impl Default for EvidenceLimits {
         Self {
             window: Duration::from_secs(600),
             observers_max: 5_000,
-            threads_max: 10_000,
+            threads_max: 100_000,
             readers_per_thread_max: 2_000,
-            runs_max: 20_000,
+            runs_max: 100_000,
             tools_per_run_max: 256,
             events_per_thread_max: 2_000,
             events_max: 100_000,
@@ -47,6 +54,9 @@ impl Default for EvidenceLimits {
             gaps_per_reader_max: 64,
             observer_silence: Duration::from_secs(30),
             unregistered_max: 64,
+            settle: Duration::from_secs(10),
+            sessions_max: 20_000,
+            report_wait: Duration::from_secs(10),
         }
     }
 }

@@ -1,14 +1,21 @@
 //! What was handed in and did not arrive, as far as the witnesses can tell.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use service_kit::clock::Now;
 
 use super::Evidence;
-use super::observer::{Observer, ObserverKey};
+use super::event::Event;
+use super::keys::Lacking;
+pub(crate) use super::keys::{Key, LostKey};
+use super::observer::Observer;
+pub(crate) use super::phantom::Phantom;
 use super::reader::Reader;
-use super::thread::{Event, Thread};
+use super::reading::Reading;
+pub(crate) use super::reading::Scope;
+use super::thread::Thread;
+use crate::domain::Vantage;
 
 /// Consumers whose word is asked for before an event counts as seen by nobody.
 const READERS_ASKED_MAX: usize = 8;
@@ -16,6 +23,8 @@ const READERS_ASKED_MAX: usize = 8;
 const BEHIND_MAX: usize = 200;
 /// Missing ranges named for one consumer.
 const RANGES_NAMED_MAX: usize = 8;
+/// Missing events whose kinds are looked up.
+const KINDS_ASKED_MAX: u64 = 64;
 
 /// Everything that is missing now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,6 +36,26 @@ pub(crate) struct Losses {
     pub(crate) hole: Option<Hole>,
     /// What single consumers lack of what passed them by; by thread.
     pub(crate) missing: Vec<Missing>,
+    /// Keys that get nothing while the rest flows.
+    pub(crate) lost_keys: Vec<LostKey>,
+    /// Events that arrived and that nobody handed in.
+    pub(crate) phantoms: Vec<Phantom>,
+}
+
+impl Losses {
+    /// Whether something that is missing on a thread is known already.
+    pub(crate) fn explains(&self, thread_id: &str) -> bool {
+        self.missing
+            .iter()
+            .any(|lost| *lost.thread_id == *thread_id)
+    }
+}
+
+impl Losses {
+    /// Whether more than one event in a row is gone: a single one may be that event's loss alone.
+    pub(crate) fn conclusive_hole(&self) -> bool {
+        self.hole.as_ref().is_some_and(|hole| hole.events >= 2)
+    }
 }
 
 /// Everything handed in since a moment is gone.
@@ -54,148 +83,113 @@ pub(crate) struct Missing {
     pub(crate) ranges: Vec<(u64, u64)>,
     /// Since when the oldest of them could be seen to be missing.
     pub(crate) since: Instant,
+    pub(crate) place: Place,
+    /// A lost key explains it: one cause, one finding.
+    pub(crate) explained: bool,
 }
 
-/// What is compared.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Scope {
-    pub(crate) grace: Duration,
-    /// Events from before this moment belong to an earlier instance of the component, or to its
-    /// outage. `None`: there was none.
-    pub(crate) baseline: Option<Instant>,
-    /// An observer that does not name what it reads counts as reading for this long after its
-    /// last event there.
-    pub(crate) silence: Duration,
+/// Where events are missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// It has events from before and after them.
+    Skipped,
+    /// It has nothing after them.
+    Behind {
+        /// 0: it has none.
+        position: u64,
+        /// Reports that it made since its position last moved.
+        reports: u64,
+        /// Whether other consumers of the thread went on.
+        others_went_on: bool,
+    },
 }
 
-/// A consumer that reads a thread now, and when it last gave a sign of life.
-struct Reading<'a> {
-    observer: &'a Observer,
-    reader: &'a Reader,
-    since: Instant,
-    alive: Instant,
-    in_epoch: bool,
-}
-
-impl Reading<'_> {
-    /// Whether this event should have reached this consumer, and the consumer lived on for the
-    /// grace without reporting it.
-    fn lacks(&self, event: &Event, scope: Scope) -> bool {
-        let Some(produced) = event.produced else {
-            return false;
-        };
-        let observable = produced.max(self.since);
-        let ripe = self.alive >= observable + scope.grace;
-        let current = scope.baseline.is_none_or(|baseline| produced >= baseline);
-        ripe && current && self.had_begun(event, produced, scope)
-    }
-
-    /// A consumer's first event defines where it began: what came before is not its loss.
-    fn had_begun(&self, event: &Event, produced: Instant, scope: Scope) -> bool {
-        match (self.reader.received.first(), self.reader.first_event) {
-            (Some(first), _) if self.in_epoch && event.sequence != 0 => event.sequence >= first,
-            (_, Some(first)) if self.in_epoch => produced >= first,
-            // Without an event of its own, reports that were late when it began must not count.
-            _ => produced >= self.since + scope.grace,
-        }
-    }
+/// One thread and who reads it.
+pub(super) struct Looked<'a> {
+    pub(super) id: Arc<str>,
+    pub(super) thread: &'a Thread,
+    pub(super) readings: Vec<Reading<'a>>,
 }
 
 impl Evidence {
     /// What is missing now. Threads on which nothing can be missing are not looked at again
     /// until something happens on them.
     pub(crate) fn losses(&mut self, scope: Scope, now: Now) -> Losses {
-        let mut losses = Losses::default();
-        let mut settled = Vec::new();
         let mut threads: Vec<_> = self.attention.iter().cloned().collect();
         threads.sort_unstable();
-        for id in threads {
-            let Some(thread) = self.threads.get(&id) else {
-                settled.push(id);
-                continue;
-            };
-            let readings = self.readings(thread, scope, now);
-            self.find_unseen(thread, &readings, scope, &mut losses);
-            let mut pending = !readings.is_empty() && !thread.unseen.is_empty();
-            pending |= self.find_missing(&id, thread, &readings, (scope, now), &mut losses);
-            if !pending {
-                settled.push(id);
+        let looked: Vec<_> = threads
+            .into_iter()
+            .filter_map(|id| {
+                let thread = self.threads.get(&id)?;
+                let readings = self.readings(thread, scope, now);
+                Some(Looked {
+                    id,
+                    thread,
+                    readings,
+                })
+            })
+            .collect();
+        let mut losses = Losses::default();
+        let mut accused = Vec::new();
+        let mut lacking = Lacking::default();
+        for look in &looked {
+            self.find_unseen(look, scope, &mut losses, (&mut lacking, &mut accused));
+        }
+        losses.lost_keys = self.lost_keys(lacking, &looked);
+        let mut pending = std::collections::HashSet::new();
+        for look in &looked {
+            let open = self.find_missing(look, (scope, now), &mut losses)
+                | self.find_phantoms(look, scope, &mut losses)
+                | (!look.readings.is_empty() && !look.thread.unseen.is_empty());
+            if open {
+                pending.insert(look.id.clone());
             }
         }
-        for id in settled {
-            self.attention.remove(&id);
+        self.attention = pending;
+        for (id, place) in accused {
+            let thread = self.threads.get_mut(&id);
+            if let Some(event) = thread.and_then(|thread| thread.event_mut(place)) {
+                event.accused = true;
+            }
         }
         losses
     }
 
-    fn readings<'a>(&'a self, thread: &'a Thread, scope: Scope, now: Now) -> Vec<Reading<'a>> {
-        let mut readings: Vec<_> = thread
-            .readers
-            .iter()
-            .filter_map(|(key, reader)| self.reading(*key, reader, thread, scope, now))
-            .collect();
-        readings.sort_by(|a, b| (a.since, &a.observer.name).cmp(&(b.since, &b.observer.name)));
-        readings
-    }
-
-    fn reading<'a>(
-        &'a self,
-        key: ObserverKey,
-        reader: &'a Reader,
-        thread: &Thread,
-        scope: Scope,
-        now: Now,
-    ) -> Option<Reading<'a>> {
-        let observer = self.observers.get(key)?;
-        if observer.signed_off || reader.left.is_some() {
-            return None;
-        }
-        let since = match reader.reading_since {
-            Some(since) => since,
-            None if observer.declares_reading => return None,
-            None => {
-                let last = reader.last_event?;
-                (now.since(last) <= scope.silence).then_some(reader.first_event?)?
-            }
-        };
-        let in_epoch = reader.epoch == thread.epoch();
-        let began_anew = thread.epoch_since().filter(|_| !in_epoch);
-        Some(Reading {
-            observer,
-            reader,
-            since: began_anew.map_or(since, |epoch| epoch.max(since)),
-            alive: observer.caught_up?,
-            in_epoch,
-        })
-    }
-
     fn find_unseen(
         &self,
-        thread: &Thread,
-        readings: &[Reading<'_>],
+        look: &Looked<'_>,
         scope: Scope,
         losses: &mut Losses,
+        (lacking, accused): (&mut Lacking, &mut Vec<(Arc<str>, u64)>),
     ) {
+        let readings = &look.readings;
         let asked = &readings[..readings.len().min(READERS_ASKED_MAX)];
         if asked.is_empty() {
             return;
         }
+        // Where older events went on arriving well after it was sent, an event is late, not lost.
+        let late = |event: &Event, last: Option<Instant>| {
+            let sent = event.produced.unwrap_or(event.first_seen);
+            last.is_some_and(|last| last >= sent + scope.grace / 2)
+        };
         let mut in_hole = false;
-        for event in thread
-            .unseen
-            .iter()
-            .filter_map(|place| thread.event(*place))
-        {
+        for place in &look.thread.unseen {
+            let Some(event) = look.thread.event(*place) else {
+                continue;
+            };
             let Some(witness) = asked.iter().find(|reading| reading.lacks(event, scope)) else {
                 continue;
             };
             losses.unseen += 1;
-            if self
-                .newest_arrival
-                .is_some_and(|arrival| event.first_seen <= arrival)
-            {
+            if self.is_passed(look.thread, event) {
+                let late = late(event, look.thread.last_arrival);
+                lacking.add(look, event, witness, late);
                 continue;
             }
+            if late(event, self.last_arrival) {
+                continue;
+            }
+            accused.push((look.id.clone(), *place));
             let produced = event.produced.unwrap_or(event.first_seen);
             let hole = losses.hole.get_or_insert_with(|| Hole {
                 events: 0,
@@ -212,15 +206,23 @@ impl Evidence {
         }
     }
 
+    /// Whether something that was sent after an event has arrived, as far as one can tell.
+    fn is_passed(&self, thread: &Thread, event: &Event) -> bool {
+        let overtaken = event.sequence != 0 && event.sequence <= thread.consumed_top;
+        let run = self.runs.get(&event.run_id);
+        let ended = run.is_some_and(|run| run.finished_at(Vantage::Consumer).is_some());
+        let newer = self.newest_arrival.is_some_and(|at| event.first_seen <= at);
+        overtaken || ended || newer
+    }
+
     /// Returns whether something may still turn out to be missing.
     fn find_missing(
         &self,
-        id: &Arc<str>,
-        thread: &Thread,
-        readings: &[Reading<'_>],
+        look: &Looked<'_>,
         (scope, now): (Scope, Now),
         losses: &mut Losses,
     ) -> bool {
+        let (id, thread) = (&look.id, look.thread);
         let mut pending = false;
         for (key, reader) in &thread.readers {
             if reader.gaps.is_empty() || reader.epoch != thread.epoch() {
@@ -228,39 +230,69 @@ impl Evidence {
             }
             pending = true;
             if let Some(observer) = self.observers.get(*key) {
-                let found = skipped(reader, scope, now);
-                self.add_missing(id, observer, found, losses);
+                let found = skipped(reader, observer, scope, now);
+                let explained = explained_by_kind(&found, thread, losses);
+                add_missing(id, observer, found, (Place::Skipped, explained), losses);
             }
         }
-        for reading in readings {
+        let lost = losses.lost_keys.iter().any(|key| key.covers(id));
+        for reading in &look.readings {
             let mut found = Found::default();
+            let mut others_went_on = None;
             for event in behind(thread, reading, scope) {
                 pending = true;
                 // What nothing came after is the component's hole, not this consumer's loss.
-                let passed = self.newest_arrival.is_some_and(|at| event.first_seen <= at);
-                if passed && reading.lacks(event, scope) {
-                    let since = event
-                        .produced
-                        .unwrap_or(event.first_seen)
-                        .max(reading.since);
-                    found.add(event.sequence, event.sequence, since);
+                if self.is_passed(thread, event) && reading.lacks(event, scope) {
+                    let produced = event.produced.unwrap_or(event.first_seen);
+                    found.add(event.sequence, event.sequence, produced.max(reading.since));
+                    others_went_on.get_or_insert(event.consumed.is_some());
                 }
             }
-            self.add_missing(id, reading.observer, found, losses);
+            let place = Place::Behind {
+                position: reading.position().unwrap_or(0),
+                reports: reading.reports_at_rest(),
+                others_went_on: others_went_on.unwrap_or(false),
+            };
+            add_missing(id, reading.observer, found, (place, lost), losses);
         }
         pending
     }
+}
 
-    fn add_missing(&self, id: &Arc<str>, observer: &Observer, found: Found, losses: &mut Losses) {
-        let Some(since) = found.since else { return };
-        losses.missing.push(Missing {
-            thread_id: id.clone(),
-            consumer: observer.name.clone(),
-            events: found.events,
-            ranges: found.ranges,
-            since,
-        });
+fn add_missing(
+    id: &Arc<str>,
+    observer: &Observer,
+    found: Found,
+    (place, explained): (Place, bool),
+    losses: &mut Losses,
+) {
+    let Some(since) = found.since else { return };
+    losses.missing.push(Missing {
+        thread_id: id.clone(),
+        consumer: observer.name.clone(),
+        events: found.events,
+        ranges: found.ranges,
+        since,
+        place,
+        explained,
+    });
+}
+
+/// Whether every missing event is of a kind that is lost as a whole.
+fn explained_by_kind(found: &Found, thread: &Thread, losses: &Losses) -> bool {
+    if losses.lost_keys.is_empty() || found.events > KINDS_ASKED_MAX {
+        return false;
     }
+    let sequences = found.ranges.iter().flat_map(|(from, to)| *from..=*to);
+    let mut events = sequences.map(|sequence| {
+        let place = thread.by_sequence.get(&sequence);
+        place.and_then(|place| thread.event(*place))
+    });
+    found.since.is_some()
+        && events.all(|event| {
+            let kind = event.map(|event| &event.kind);
+            kind.is_some_and(|kind| losses.lost_keys.iter().any(|key| key.is_kind(kind)))
+        })
 }
 
 /// What was produced beyond what a consumer has; of one without any event, since it began.
@@ -270,7 +302,7 @@ fn behind<'a>(
     scope: Scope,
 ) -> Box<dyn Iterator<Item = &'a Event> + 'a> {
     let event = |(_, place): (&u64, &u64)| thread.event(*place);
-    match reading.reader.received.last().filter(|_| reading.in_epoch) {
+    match reading.position() {
         Some(last) => {
             let later = thread.by_sequence.range(last.saturating_add(1)..);
             Box::new(later.filter_map(event).take(BEHIND_MAX))
@@ -287,11 +319,16 @@ fn behind<'a>(
 }
 
 /// What one consumer skipped for longer than the grace.
-fn skipped(reader: &Reader, scope: Scope, now: Now) -> Found {
+fn skipped(reader: &Reader, observer: &Observer, scope: Scope, now: Now) -> Found {
     let mut found = Found::default();
+    // What it told in a report that is missing cannot be known.
+    let told = match observer.waited_for {
+        true => observer.caught_up.unwrap_or(observer.last_report),
+        false => now.monotonic,
+    };
     for gap in &reader.gaps {
         // A consumer that left before the grace was over may have been about to report it.
-        let until = reader.left.unwrap_or(now.monotonic);
+        let until = reader.left.unwrap_or(told).min(told);
         let current = scope.baseline.is_none_or(|baseline| gap.since >= baseline);
         if current && until.saturating_duration_since(gap.since) >= scope.grace {
             found.add(gap.from, gap.to, gap.since);
@@ -309,11 +346,11 @@ struct Found {
 
 impl Found {
     fn add(&mut self, from: u64, to: u64, since: Instant) {
-        self.events += to - from + 1;
+        self.events = self.events.saturating_add(to - from).saturating_add(1);
         self.since = Some(self.since.map_or(since, |known| known.min(since)));
         let named = self.ranges.len();
         match self.ranges.last_mut() {
-            Some(last) if last.1 + 1 == from => last.1 = to,
+            Some(last) if last.1.checked_add(1) == Some(from) => last.1 = to,
             _ if named < RANGES_NAMED_MAX => self.ranges.push((from, to)),
             _ => {}
         }

@@ -2,31 +2,52 @@
 //! runs, bounded and expiring.
 
 mod bounds;
+mod connection;
+pub(crate) mod disorder;
+mod event;
+mod fold;
+mod joining;
+mod keys;
+mod kinds;
+pub(crate) mod lateness;
 pub(crate) mod limits;
 pub(crate) mod loss;
 pub(crate) mod observer;
+pub(crate) mod order;
+mod phantom;
 mod ranges;
 mod reader;
+mod reading;
 mod recency;
 pub(crate) mod run;
+pub(crate) mod session;
+pub(crate) mod skew;
 pub(crate) mod status;
 pub(crate) mod thread;
+pub(crate) mod tool;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
 use service_kit::clock::Now;
+use twox_hash::XxHash3_64;
 
-use crate::domain::{ReportOutcome, Sighting, Vantage};
+use crate::domain::{Posting, ReportOutcome, Sighting, Vantage};
+use disorder::Disorders;
+use event::Noted;
+use fold::{Folded, THREADS_AT_ONCE};
+use kinds::Kinds;
+use lateness::{Delay, Delays};
 use limits::EvidenceLimits;
 use observer::{Observer, ObserverKey, Observers};
 use recency::Recency;
 use run::{Runs, Seen};
-use thread::{Noted, Thread};
+use session::Standing;
+use thread::{Names, Reporting, Thread};
 
 /// The part of a report that is about one component.
 #[derive(Clone, Debug)]
@@ -37,6 +58,8 @@ pub(crate) struct Part<'a> {
     /// The threads that the observer reads now. `None`: the report does not say.
     pub(crate) reading: Option<&'a [String]>,
     pub(crate) sign_off: bool,
+    pub(crate) posting: &'a Posting,
+    pub(crate) standing: Standing,
 }
 
 /// What was taken and what had to leave, since the start.
@@ -48,6 +71,9 @@ pub(crate) struct Counters {
     pub(crate) evicted: u64,
     /// Different events that producers reported.
     pub(crate) produced: u64,
+    /// Different events that consumers reported; one that is reported when it is no longer
+    /// remembered counts again.
+    pub(crate) consumed: u64,
 }
 
 /// One component's evidence.
@@ -64,6 +90,14 @@ pub(crate) struct Evidence {
     newest_arrival: Option<Instant>,
     /// When the newest of the events seen at both vantages was first reported.
     newest_confirmed: Option<Instant>,
+    /// When a consumer last reported an event that none had.
+    last_arrival: Option<Instant>,
+    kinds: Kinds,
+    delays: Delays,
+    disorders: Disorders,
+    folded: Folded,
+    /// Threads with events that will settle, and when to look.
+    to_fold: VecDeque<(Instant, Arc<str>)>,
     events_held: usize,
     produced_held: u64,
     consumed_held: u64,
@@ -81,6 +115,12 @@ impl Evidence {
             attention: HashSet::new(),
             newest_arrival: None,
             newest_confirmed: None,
+            last_arrival: None,
+            kinds: Kinds::default(),
+            delays: Delays::default(),
+            disorders: Disorders::default(),
+            folded: Folded::default(),
+            to_fold: VecDeque::new(),
             events_held: 0,
             produced_held: 0,
             consumed_held: 0,
@@ -99,6 +139,18 @@ impl Evidence {
 
     pub(crate) fn observer(&self, key: ObserverKey) -> Option<&Observer> {
         self.observers.get(key)
+    }
+
+    pub(crate) fn observers(&self) -> impl Iterator<Item = &Observer> {
+        self.observers.iter()
+    }
+
+    pub(crate) fn delays(&self) -> &Delays {
+        &self.delays
+    }
+
+    pub(crate) fn disorders(&self) -> &Disorders {
+        &self.disorders
     }
 
     pub(crate) fn observers_count(&self) -> usize {
@@ -123,107 +175,137 @@ impl Evidence {
         !self.attention.is_empty()
             || self.runs.open_count() > 0
             || self.runs.orphaned().next().is_some()
+            || self.runs.lacking().next().is_some()
+            || !self.disorders.is_empty()
+            || self.observers.iter().any(|observer| !observer.signed_off)
     }
 
     /// Takes an observer's report. What this observer reported before changes nothing.
     pub(crate) fn record(&mut self, part: &Part<'_>, now: Now) -> ReportOutcome {
         let (name, vantage) = (part.observer_id, part.vantage);
-        let observer = self
-            .observers
-            .reported(name, vantage, part.sightings.len(), now);
-        self.bound_observers();
-        if vantage == Vantage::Consumer
-            && let Some(reading) = part.reading
-        {
-            self.joins(observer, reading, now);
-        }
         let mut outcome = ReportOutcome::default();
+        if part.standing.repeated {
+            outcome.repeated = u32::try_from(part.sightings.len()).unwrap_or(u32::MAX);
+            self.counters.repeated += u64::from(outcome.repeated);
+            self.observers.heard(name, vantage, now);
+            return outcome;
+        }
+        self.fold_due(THREADS_AT_ONCE, now);
+        let posted = (part.standing, part.posting.next_within);
+        let key = self
+            .observers
+            .reported((name, vantage), part.sightings.len(), posted, now);
+        self.bound_observers();
+        if part.reading.is_some_and(|reading| !reading.is_empty()) {
+            self.observers.names_reading(key);
+        }
+        // What an overtaken report says of the present is past.
+        let reading = part.reading.filter(|_| part.standing.newest);
+        let reading = reading.filter(|_| vantage == Vantage::Consumer);
+        if let Some(reading) = reading {
+            self.joins(key, reading, now);
+        }
+        let Some((name, reports)) = self.observers.get(key).map(|o| (o.name.clone(), o.reports))
+        else {
+            return outcome;
+        };
+        let by = Reporting {
+            observer: key,
+            name: &name,
+            vantage,
+            session: XxHash3_64::oneshot(part.posting.session_id.as_bytes()),
+            clock: part.standing.clock,
+            reports,
+            gaps_max: self.limits.gaps_per_reader_max,
+            now,
+        };
         for sighting in &part.sightings {
-            if self.see(sighting, observer, vantage, now) {
+            if self.see(sighting, &by) {
                 outcome.recorded += 1;
             } else {
                 outcome.repeated += 1;
             }
         }
-        if vantage == Vantage::Consumer
-            && let Some(reading) = part.reading
-        {
-            self.leaves(observer, reading, now);
+        if let Some(reading) = reading {
+            self.leaves(key, reading, now);
         }
-        if part.sign_off {
-            self.sign_off(name, vantage, now);
+        if part.sign_off && part.standing.newest {
+            self.sign_off(part.observer_id, vantage, now);
         }
         self.counters.recorded += u64::from(outcome.recorded);
         self.counters.repeated += u64::from(outcome.repeated);
         outcome
     }
 
-    /// Notes that an observer's silence means nothing from now on.
-    pub(crate) fn sign_off(&mut self, observer_id: &str, vantage: Vantage, now: Now) {
-        let Some(key) = self.observers.find(observer_id, vantage) else {
-            return;
-        };
-        if let Some(observer) = self.observers.get_mut(key) {
-            observer.signed_off = true;
-            observer.reading.clear();
-        }
-        for thread in self.threads.values_mut() {
-            if let Some(reader) = thread.readers.get_mut(&key) {
-                reader.leaves(now.monotonic);
-            }
-        }
-    }
-
-    fn see(
-        &mut self,
-        sighting: &Sighting,
-        observer: ObserverKey,
-        vantage: Vantage,
-        now: Now,
-    ) -> bool {
+    fn see(&mut self, sighting: &Sighting, by: &Reporting<'_>) -> bool {
         let id = self.thread(&sighting.thread_id);
-        let gaps_max = self.limits.gaps_per_reader_max;
+        let names = Names {
+            run_id: self.runs.name(&sighting.run_id),
+            kind: self.kinds.name(&sighting.event_type),
+        };
         let Some(thread) = self.threads.get_mut(&id) else {
             return false;
         };
-        let noted = thread.note(sighting, observer, vantage, gaps_max, now);
+        let noted = thread.note(sighting, names.clone(), by);
         self.counters.evicted += noted.evicted;
-        if !noted.new_here {
+        self.counters.consumed += u64::from(noted.consumed_late);
+        let new_here = noted.new_here;
+        if let Some(disorder) = noted.disorder.clone() {
+            self.counters.evicted += self.disorders.add(&id, disorder);
+        }
+        if !new_here {
             return false;
         }
-        self.count(&noted, vantage);
+        self.count(&noted, &names.kind, (&id, by));
         self.attention.insert(id.clone());
         let seen = Seen {
             sighting,
-            observer,
-            vantage,
-            at: now,
+            names,
+            observer: by.observer,
+            vantage: by.vantage,
+            at: by.now,
             first_here: noted.first_at_vantage,
             first: noted.first,
         };
         let (runs_max, tools_max) = (self.limits.runs_max, self.limits.tools_per_run_max);
         self.counters.evicted += self.runs.record(&seen, runs_max, tools_max);
         self.bound_readers(&id);
+        self.fold_later(&id, by.now);
         self.bound_events(&id);
         true
     }
 
-    fn count(&mut self, noted: &Noted, vantage: Vantage) {
+    fn count(&mut self, noted: &Noted, kind: &str, (id, by): (&Arc<str>, &Reporting<'_>)) {
         self.events_held += usize::from(noted.first);
         if noted.first_at_vantage {
-            match vantage {
+            match by.vantage {
                 Vantage::Producer => {
                     self.produced_held += 1;
                     self.counters.produced += 1;
                 }
                 Vantage::Consumer => {
                     self.consumed_held += 1;
+                    self.counters.consumed += 1;
                     self.newest_arrival = self.newest_arrival.max(noted.first_seen);
+                    self.last_arrival = Some(by.now.monotonic);
+                    self.kinds.arrived(kind, noted.first_seen);
                 }
             }
         }
         if noted.both_now {
             self.newest_confirmed = self.newest_confirmed.max(noted.first_seen);
+        }
+        if noted.unsure {
+            self.delays.unsure(by.now.monotonic);
+        }
+        if let Some((delay, within)) = noted.delay {
+            self.delays.add(Delay {
+                thread_id: id.clone(),
+                consumer: by.name.clone(),
+                delay,
+                within,
+                at: by.now.monotonic,
+            });
         }
     }
 
@@ -248,55 +330,5 @@ impl Evidence {
             self.thread_recency.touch(&mut thread.stamp, &id);
         }
         id
-    }
-
-    fn joins(&mut self, key: ObserverKey, reading: &[String], now: Now) {
-        let Some(observer) = self.observers.get_mut(key) else {
-            return;
-        };
-        observer.declares_reading |= !reading.is_empty();
-        let new: Vec<_> = reading
-            .iter()
-            .filter(|id| !observer.reading.contains(id.as_str()))
-            .collect();
-        for thread_id in new {
-            let id = self.thread(thread_id);
-            if let Some(thread) = self.threads.get_mut(&id) {
-                let epoch = thread.epoch();
-                let reader = thread.readers.entry(key).or_default();
-                if reader.first_event.is_none() {
-                    reader.enter(epoch);
-                }
-                reader.joins(now.monotonic);
-                thread.touched = Some(now.monotonic);
-                self.attention.insert(id.clone());
-            }
-            if let Some(observer) = self.observers.get_mut(key) {
-                observer.reading.insert(id.clone());
-            }
-            self.bound_readers(&id);
-        }
-    }
-
-    fn leaves(&mut self, key: ObserverKey, reading: &[String], now: Now) {
-        let Some(observer) = self.observers.get_mut(key) else {
-            return;
-        };
-        let now_reading: HashSet<&str> = reading.iter().map(String::as_str).collect();
-        let mut left = Vec::new();
-        observer.reading.retain(|id| {
-            let stays = now_reading.contains(&**id);
-            if !stays {
-                left.push(id.clone());
-            }
-            stays
-        });
-        for id in left {
-            if let Some(thread) = self.threads.get_mut(&id)
-                && let Some(reader) = thread.readers.get_mut(&key)
-            {
-                reader.leaves(now.monotonic);
-            }
-        }
     }
 }

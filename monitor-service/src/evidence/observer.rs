@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use service_kit::clock::Now;
 
 use super::recency::Recency;
+use super::session::Standing;
 use crate::domain::Vantage;
 
 /// A report that carries this many events may have more behind it: it does not show that its
@@ -28,13 +29,21 @@ pub(crate) struct Observer {
     pub(crate) name: Arc<str>,
     pub(crate) vantage: Vantage,
     pub(crate) last_report: Instant,
-    /// The last report after which nothing was waiting to be told.
+    /// When anything last came from it, one report that came again included.
+    pub(crate) heard: Instant,
+    /// The last report after which nothing was waiting to be told, and none was missing.
     pub(crate) caught_up: Option<Instant>,
     pub(crate) signed_off: bool,
     /// Whether it ever named the threads that it reads. If not, its events must do.
     pub(crate) declares_reading: bool,
     /// The threads that it says it is reading.
     pub(crate) reading: HashSet<Arc<str>>,
+    /// In which time it promised its next report. `None`: no promise.
+    pub(crate) promise: Option<Duration>,
+    /// Reports taken, those that overtook another not counted.
+    pub(crate) reports: u64,
+    /// Whether a report is missing that it sent before the newest one.
+    pub(crate) waited_for: bool,
     intervals: VecDeque<Duration>,
     /// When its last silence ended.
     resumed: Option<Instant>,
@@ -56,20 +65,43 @@ impl Observer {
         self.caught_up = self.caught_up.max(Some(told_until));
     }
 
+    fn reported(&mut self, events: usize, standing: Standing, promise: Option<Duration>, now: Now) {
+        let interval = now.since(self.last_report);
+        if !interval.is_zero() {
+            if self.intervals.len() == INTERVALS {
+                self.intervals.pop_front();
+            }
+            self.intervals.push_back(interval);
+        }
+        self.waited_for = !standing.complete;
+        if events < FULL_REPORT_EVENTS && standing.complete {
+            self.told_everything(interval, now);
+        }
+        self.last_report = self.last_report.max(now.monotonic);
+        self.heard = now.monotonic;
+        if standing.newest {
+            self.reports += 1;
+            self.promise = promise;
+            self.signed_off = false;
+        }
+    }
+
     /// Whether it reported lately and has not signed off.
     pub(crate) fn reports(&self, silence: Duration, now: Now) -> bool {
         !self.signed_off && now.since(self.last_report) <= silence
     }
 
-    /// The usual time between two of its reports. `None`: fewer than three came.
-    #[allow(dead_code, reason = "for the rules that watch the witnesses")]
+    /// The usual time between two of its reports. `None`: too few came, or they come as they
+    /// please.
     pub(crate) fn regular_interval(&self) -> Option<Duration> {
-        if self.intervals.len() < 2 {
+        if self.intervals.len() < INTERVALS {
             return None;
         }
         let mut sorted: Vec<_> = self.intervals.iter().copied().collect();
         sorted.sort_unstable();
-        sorted.get(sorted.len() / 2).copied()
+        let median = *sorted.get(sorted.len() / 2)?;
+        let longest = *sorted.last()?;
+        (longest <= median.saturating_mul(2)).then_some(median)
     }
 
     /// `consumer:ID` or `producer:ID`.
@@ -91,30 +123,34 @@ impl Observers {
     /// Notes a report, and says who it is from.
     pub(crate) fn reported(
         &mut self,
-        name: &str,
-        vantage: Vantage,
+        (name, vantage): (&str, Vantage),
         events: usize,
+        (standing, promise): (Standing, Option<Duration>),
         now: Now,
     ) -> ObserverKey {
         let key = self
             .find(name, vantage)
             .unwrap_or_else(|| self.add(name, vantage, now));
         if let Some(observer) = self.by_key.get_mut(&key) {
-            let interval = now.since(observer.last_report);
-            if !interval.is_zero() {
-                if observer.intervals.len() == INTERVALS {
-                    observer.intervals.pop_front();
-                }
-                observer.intervals.push_back(interval);
-            }
-            if events < FULL_REPORT_EVENTS {
-                observer.told_everything(interval, now);
-            }
-            observer.last_report = observer.last_report.max(now.monotonic);
-            observer.signed_off = false;
+            observer.reported(events, standing, promise, now);
             self.recency.touch(&mut observer.stamp, &key);
         }
         key
+    }
+
+    /// Notes that an observer names what it reads.
+    pub(super) fn names_reading(&mut self, key: ObserverKey) {
+        if let Some(observer) = self.by_key.get_mut(&key) {
+            observer.declares_reading = true;
+        }
+    }
+
+    /// Notes that a report came again: nothing new is in it, and its observer lives.
+    pub(super) fn heard(&mut self, name: &str, vantage: Vantage, now: Now) {
+        let key = self.find(name, vantage);
+        if let Some(observer) = key.and_then(|key| self.by_key.get_mut(&key)) {
+            observer.heard = now.monotonic;
+        }
     }
 
     pub(crate) fn find(&self, name: &str, vantage: Vantage) -> Option<ObserverKey> {
@@ -130,10 +166,14 @@ impl Observers {
             name,
             vantage,
             last_report: now.monotonic,
+            heard: now.monotonic,
             caught_up: None,
             signed_off: false,
             declares_reading: false,
             reading: HashSet::new(),
+            promise: None,
+            reports: 0,
+            waited_for: false,
             intervals: VecDeque::new(),
             resumed: None,
             stamp: 0,
@@ -152,6 +192,10 @@ impl Observers {
 
     pub(crate) fn len(&self) -> usize {
         self.by_key.len()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Observer> {
+        self.by_key.values()
     }
 
     pub(crate) fn oldest(&self) -> Option<ObserverKey> {

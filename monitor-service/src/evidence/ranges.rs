@@ -11,7 +11,7 @@ impl Ranges {
     pub(crate) fn insert(&mut self, number: u64) -> bool {
         // Numbers come in order, so the last range is the usual place.
         if let Some(last) = self.ranges.last_mut() {
-            if number == last.1 + 1 {
+            if last.1.checked_add(1) == Some(number) {
                 last.1 = number;
                 return true;
             }
@@ -19,12 +19,17 @@ impl Ranges {
                 return false;
             }
         }
+        if self.ranges.is_empty() {
+            // Most sets stay one range.
+            self.ranges.reserve_exact(1);
+        }
         let after = self.ranges.partition_point(|range| range.0 <= number);
         if after > 0 && number <= self.ranges[after - 1].1 {
             return false;
         }
         let joins_left = after > 0 && self.ranges[after - 1].1 + 1 == number;
-        let joins_right = after < self.ranges.len() && number + 1 == self.ranges[after].0;
+        let next = self.ranges.get(after).map(|range| range.0);
+        let joins_right = next.is_some() && number.checked_add(1) == next;
         match (joins_left, joins_right) {
             (true, true) => {
                 self.ranges[after - 1].1 = self.ranges[after].1;
@@ -55,6 +60,35 @@ impl Ranges {
     pub(crate) fn forget_under(&mut self, floor: u64) {
         if self.ranges.first().is_some_and(|range| range.1 < floor) {
             self.ranges.retain(|range| range.1 >= floor);
+        }
+    }
+
+    pub(crate) fn contains(&self, number: u64) -> bool {
+        let after = self.ranges.partition_point(|range| range.0 <= number);
+        after > 0 && number <= self.ranges[after - 1].1
+    }
+
+    /// The highest number under another.
+    pub(crate) fn last_under(&self, number: u64) -> Option<u64> {
+        let after = self.ranges.partition_point(|range| range.0 < number);
+        let range = self.ranges.get(after.checked_sub(1)?)?;
+        Some(range.1.min(number.saturating_sub(1)))
+    }
+
+    /// How many ranges there are.
+    pub(crate) fn len(&self) -> usize {
+        self.ranges.len()
+    }
+
+    /// Keeps the last ranges apart, so that no more than `max` are held: what is missing before
+    /// them counts as there.
+    pub(crate) fn close_all_but(&mut self, max: usize) {
+        let over = self.ranges.len().saturating_sub(max.max(1));
+        if over > 0
+            && let Some(first) = self.first()
+        {
+            let to = self.ranges[over].1;
+            self.fill(first, to);
         }
     }
 
@@ -107,6 +141,25 @@ mod tests {
         assert_eq!(ranges.ranges, vec![(1, 5), (9, 9)]);
     }
 
+    #[test]
+    fn the_highest_number_has_none_after_it() {
+        let mut ranges = Ranges::default();
+        for number in [u64::MAX, u64::MAX - 1, 1, u64::MAX] {
+            ranges.insert(number);
+        }
+        assert_eq!(ranges.ranges, vec![(1, 1), (u64::MAX - 1, u64::MAX)]);
+    }
+
+    #[test]
+    fn no_more_ranges_are_held_than_allowed() {
+        let mut ranges = Ranges::default();
+        for number in [1, 3, 5, 7, 9] {
+            ranges.insert(number);
+            ranges.close_all_but(2);
+        }
+        assert_eq!(ranges.ranges, vec![(1, 7), (9, 9)]);
+    }
+
     proptest! {
         #[test]
         fn behaves_like_a_set(
@@ -120,6 +173,8 @@ mod tests {
             }
             for number in 0..60 {
                 prop_assert_eq!(!ranges.clone().insert(number), set.contains(&number));
+                prop_assert_eq!(ranges.contains(number), set.contains(&number));
+                prop_assert_eq!(ranges.last_under(number), set.range(..number).last().copied());
             }
             prop_assert_eq!(ranges.first(), set.first().copied());
             prop_assert_eq!(ranges.last(), set.last().copied());

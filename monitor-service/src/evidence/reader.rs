@@ -1,8 +1,14 @@
 //! What one consumer has of one thread.
 
+use std::sync::Arc;
 use std::time::Instant;
 
+use super::connection::{Connection, Order};
 use super::ranges::Ranges;
+use crate::domain::Sighting;
+
+/// Connections of one consumer to one thread that are told apart.
+const CONNECTIONS_MAX: usize = 4;
 
 /// Sequences that a consumer skipped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +35,24 @@ pub(crate) struct Reader {
     pub(crate) reading_since: Option<Instant>,
     /// When it stopped. `None`: it has not.
     pub(crate) left: Option<Instant>,
+    /// When it last began anew with something announced as gone, or told of what was settled: what
+    /// it saw of a run before is not whole. `None`: it never did.
+    pub(super) skipped: Option<Instant>,
+    /// Which of its observer's reports last moved its position.
+    pub(crate) moved_at_report: u64,
+    /// Oldest first.
+    connections: Vec<Connection>,
+}
+
+/// What the connection says of one sighting.
+#[derive(Clone, Debug)]
+pub(super) struct Placed {
+    pub(super) order: Order,
+    /// The connection is new, and did not promise to go on where the one before ended.
+    pub(super) begins: bool,
+    pub(super) connection: Option<Arc<str>>,
+    /// Since when the consumer was surely connected on it.
+    pub(super) connected: Option<Instant>,
 }
 
 impl Reader {
@@ -54,6 +78,62 @@ impl Reader {
             self.received.clear();
             self.gaps.clear();
             self.first_event = None;
+        }
+    }
+
+    /// Notes on which connection an event came. `known`: the sequence under which the event is
+    /// remembered, 0 where it is not.
+    pub(super) fn place(
+        &mut self,
+        sighting: &Sighting,
+        session: u64,
+        (known, epoch): (u64, u32),
+        at: Instant,
+    ) -> Placed {
+        let id = sighting.connection_id.as_str();
+        if id.is_empty() {
+            return Placed {
+                order: Order::Fine,
+                begins: false,
+                connection: None,
+                connected: self.reading_since,
+            };
+        }
+        let found = self.connections.iter().position(|on| on.is(session, id));
+        let new = found.is_none();
+        let place = found.unwrap_or_else(|| {
+            if self.connections.len() == CONNECTIONS_MAX {
+                self.connections.remove(0);
+            }
+            let connection = Connection::new(session, id, epoch, at);
+            self.connections.push(connection);
+            self.connections.len() - 1
+        });
+        let only = self.connections.len() == 1;
+        let connection = &mut self.connections[place];
+        // It may have said that it reads before its first event came.
+        let connected = match self.reading_since {
+            Some(since) if only => since.min(connection.since),
+            _ => connection.since,
+        };
+        let first = sighting.arrival == 1 || (new && sighting.arrival == 0);
+        Placed {
+            order: connection.arrives(sighting, known, epoch),
+            begins: first && !sighting.replayed,
+            connection: Some(connection.id().clone()),
+            connected: Some(connected),
+        }
+    }
+
+    /// Begins at a sequence: what lies between it and the position before was announced as gone,
+    /// or never asked for.
+    pub(super) fn begin(&mut self, sequence: u64, at: Instant) {
+        if let Some(before) = self.received.last_under(sequence)
+            && before + 1 < sequence
+        {
+            self.received.fill(before + 1, sequence - 1);
+            self.find_gaps(at);
+            self.skipped = Some(at);
         }
     }
 

@@ -1,71 +1,50 @@
 //! What was seen of one run.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use service_kit::clock::Now;
+use twox_hash::XxHash3_64;
 
+use super::kinds::Tallies;
 use super::observer::ObserverKey;
+use super::order::{RunOrder, ends_run};
 use super::recency::Recency;
+use super::thread::Names;
+use super::tool::{ToolCall, Tools, place};
 use crate::domain::{RunStatus, Sighting, Vantage};
 
 /// Observers remembered for one run; a few are enough to know that one was there.
 const OBSERVERS_MAX: usize = 8;
 
-/// One tool call of a run.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct ToolCall {
-    /// When its start was first reported.
-    pub(crate) executing: Option<Instant>,
-    executing_at: [bool; 2],
-    /// When its end was first reported, by vantage.
-    completed_at: [Option<Instant>; 2],
-    completed_by: Vec<ObserverKey>,
-}
-
-impl ToolCall {
-    pub(crate) fn completed(&self) -> bool {
-        self.completed_at.iter().any(Option::is_some)
-    }
-
-    pub(crate) fn executing_seen(&self, vantage: Vantage) -> bool {
-        self.executing_at[place(vantage)]
-    }
-
-    pub(crate) fn completed_seen(&self, vantage: Vantage) -> Option<Instant> {
-        self.completed_at[place(vantage)]
-    }
-
-    /// Ended at a vantage where its start was not seen.
-    fn lacks_its_start(&self) -> bool {
-        [Vantage::Producer, Vantage::Consumer]
-            .into_iter()
-            .any(|at| self.completed_seen(at).is_some() && !self.executing_seen(at))
-    }
-}
-
-const fn place(vantage: Vantage) -> usize {
-    match vantage {
-        Vantage::Producer => 0,
-        Vantage::Consumer => 1,
-    }
-}
-
-/// One run.
+/// One run. Its events are counted here; one by one they are kept in their thread until they
+/// settle.
 #[derive(Clone, Debug)]
 pub(crate) struct Run {
     pub(crate) thread_id: Arc<str>,
     pub(crate) produced: u64,
     pub(crate) consumed: u64,
+    /// The sum of the events' hashes at each vantage, in whichever order they came.
+    digests: [u64; 2],
     pub(crate) finished: bool,
+    /// When its end was first reported, by vantage.
+    finished_at: [Option<Instant>; 2],
+    /// When it was first reported.
+    pub(crate) first_event: Instant,
     /// When its newest event was first reported.
     pub(crate) last_event: Instant,
     pub(crate) last_event_time: SystemTime,
-    pub(crate) last_event_type: Box<str>,
-    pub(crate) tools: BTreeMap<Box<str>, ToolCall>,
-    /// Some of those who saw it begin.
+    pub(crate) last_event_type: Arc<str>,
+    last_sequence: u64,
+    pub(crate) tallies: Tallies,
+    pub(crate) order: RunOrder,
+    pub(crate) tools: Tools,
+    /// Since when its longest tool is at work. `None`: none is.
+    at_work_since: Option<Instant>,
+    /// Some of those who saw it begin, and who saw it end.
     started_by: Vec<ObserverKey>,
+    ended_by: Vec<ObserverKey>,
     /// Some of those who saw any of it.
     pub(crate) seen_by: Vec<ObserverKey>,
     stamp: u64,
@@ -77,20 +56,33 @@ impl Run {
         if self.finished {
             return Vec::new();
         }
-        let mut tools: Vec<(&str, Instant)> = self
-            .tools
-            .iter()
-            .filter(|(_, call)| !call.completed())
-            .filter_map(|(id, call)| call.executing.map(|since| (&**id, since)))
-            .collect();
-        tools.sort_by_key(|(_, since)| *since);
-        tools
+        self.tools.open()
     }
 
     /// The observers that saw both the run's start and this tool call's end.
     pub(crate) fn full_witnesses(&self, call: &ToolCall) -> impl Iterator<Item = ObserverKey> {
         let started = |key: &&ObserverKey| self.started_by.contains(key);
-        call.completed_by.iter().filter(started).copied()
+        call.completed_by().iter().filter(started).copied()
+    }
+
+    /// The observers that saw the whole run, as far as one can tell.
+    pub(crate) fn whole_witnesses(&self) -> impl Iterator<Item = ObserverKey> {
+        let started = |key: &&ObserverKey| self.started_by.contains(key);
+        self.ended_by.iter().filter(started).copied()
+    }
+
+    /// Whether anybody saw it begin.
+    pub(crate) fn was_started(&self) -> bool {
+        !self.started_by.is_empty()
+    }
+
+    pub(crate) fn finished_at(&self, vantage: Vantage) -> Option<Instant> {
+        self.finished_at[place(vantage)]
+    }
+
+    /// Whether consumers got exactly what producers handed in.
+    pub(crate) fn is_even(&self) -> bool {
+        self.produced == self.consumed && self.digests[0] == self.digests[1]
     }
 
     pub(crate) fn status(&self, run_id: &str, now: Now) -> RunStatus {
@@ -108,43 +100,44 @@ impl Run {
         }
     }
 
-    fn record_tool(&mut self, seen: &Seen<'_>, tools_max: usize) -> u64 {
-        let id = seen.sighting.tool_call_id.as_str();
-        let executing = seen.sighting.event_type == "tool_executing";
-        // Without an id, a start and an end cannot be told to belong together.
-        if id.is_empty() || !(executing || seen.sighting.event_type == "tool_completed") {
-            return 0;
-        }
-        let mut evicted = 0;
-        if !self.tools.contains_key(id) && self.tools.len() >= tools_max {
-            evicted = u64::from(self.forget_one_tool());
-        }
-        let call = self.tools.entry(id.into()).or_default();
-        let vantage = place(seen.vantage);
-        if executing {
-            call.executing_at[vantage] = true;
-            call.executing.get_or_insert(seen.at.monotonic);
-        } else {
-            call.completed_at[vantage].get_or_insert(seen.at.monotonic);
-            remember(&mut call.completed_by, seen.observer);
-        }
-        evicted
+    /// When its newest event was seen, by its observer's clock.
+    pub(crate) fn newest(&self) -> (SystemTime, u64, &Arc<str>) {
+        (
+            self.last_event_time,
+            self.last_sequence,
+            &self.last_event_type,
+        )
     }
 
-    /// Completed calls leave before open ones.
-    fn forget_one_tool(&mut self) -> bool {
-        let done = self.tools.iter().find(|(_, call)| call.completed());
-        let Some(id) = done
-            .or_else(|| self.tools.iter().next())
-            .map(|(id, _)| id.clone())
-        else {
-            return false;
-        };
-        self.tools.remove(&id).is_some()
+    fn count(&mut self, seen: &Seen<'_>) {
+        let (sighting, kind) = (seen.sighting, &seen.names.kind);
+        self.tallies
+            .add(kind, seen.vantage, seen.first_here, seen.first);
+        if seen.first_here {
+            match seen.vantage {
+                Vantage::Producer => {
+                    self.produced += 1;
+                    self.order.add(&sighting.epoch, sighting.sequence, kind);
+                }
+                Vantage::Consumer => self.consumed += 1,
+            }
+            let digest = &mut self.digests[place(seen.vantage)];
+            let hash = XxHash3_64::oneshot(sighting.event_id.as_bytes());
+            *digest = digest.wrapping_add(hash);
+        }
+        if seen.first {
+            self.last_event = self.last_event.max(seen.at.monotonic);
+        }
+        let time = sighting.observe_time.unwrap_or(seen.at.wall);
+        if (time, sighting.sequence) >= (self.last_event_time, self.last_sequence) {
+            self.last_event_time = time;
+            self.last_sequence = sighting.sequence;
+            self.last_event_type = kind.clone();
+        }
     }
 }
 
-fn remember(observers: &mut Vec<ObserverKey>, observer: ObserverKey) {
+pub(super) fn remember(observers: &mut Vec<ObserverKey>, observer: ObserverKey) {
     if observers.len() < OBSERVERS_MAX && !observers.contains(&observer) {
         observers.push(observer);
     }
@@ -153,6 +146,7 @@ fn remember(observers: &mut Vec<ObserverKey>, observer: ObserverKey) {
 /// One event that an observer reports for the first time.
 pub(crate) struct Seen<'a> {
     pub(crate) sighting: &'a Sighting,
+    pub(crate) names: Names,
     pub(crate) observer: ObserverKey,
     pub(crate) vantage: Vantage,
     pub(crate) at: Now,
@@ -167,84 +161,126 @@ pub(crate) struct Seen<'a> {
 pub(crate) struct Runs {
     by_id: HashMap<Arc<str>, Run>,
     recency: Recency<Arc<str>>,
-    /// Those not finished.
-    open: HashSet<Arc<str>>,
+    by_thread: HashMap<Arc<str>, HashSet<Arc<str>>>,
+    /// Those not finished, the one that has been silent longest first.
+    open: BTreeSet<(Instant, Arc<str>)>,
+    /// Those not finished with a tool at work, the longest first.
+    at_work: BTreeSet<(Instant, Arc<str>)>,
     /// Those with a tool call that ended without its start.
     orphaned: HashSet<Arc<str>>,
+    /// Those whose producers broke the order.
+    disorderly: HashSet<Arc<str>>,
+    /// Those that ended for consumers without a kind that was produced.
+    lacking: HashSet<Arc<str>>,
 }
 
 impl Runs {
+    /// The run's id, shared where it is known.
+    pub(super) fn name(&self, run_id: &str) -> Arc<str> {
+        let known = self.by_id.get_key_value(run_id);
+        known.map_or_else(|| run_id.into(), |(id, _)| id.clone())
+    }
+
     /// Takes an event into its run; returns how much had to leave for it.
     pub(crate) fn record(&mut self, seen: &Seen<'_>, runs_max: usize, tools_max: usize) -> u64 {
-        let sighting = seen.sighting;
+        let id = seen.names.run_id.clone();
         let mut evicted = 0;
-        let id = match self.by_id.get_key_value(sighting.run_id.as_str()) {
-            Some((id, _)) => id.clone(),
-            None => {
-                while self.by_id.len() >= runs_max.max(1) {
-                    let Some(oldest) = self.recency.oldest() else {
-                        break;
-                    };
-                    self.remove(&oldest);
-                    evicted += 1;
-                }
-                self.add(seen)
+        if !self.by_id.contains_key(&id) {
+            while self.by_id.len() >= runs_max.max(1) {
+                let Some(oldest) = self.recency.oldest() else {
+                    break;
+                };
+                self.remove(&oldest);
+                evicted += 1;
             }
-        };
+            self.add(&id, seen);
+        }
         let Some(run) = self.by_id.get_mut(&id) else {
             return evicted;
         };
         self.recency.touch(&mut run.stamp, &id);
-        match seen.vantage {
-            Vantage::Producer => run.produced += u64::from(seen.first_here),
-            Vantage::Consumer => run.consumed += u64::from(seen.first_here),
-        }
-        if seen.first {
-            run.last_event = run.last_event.max(seen.at.monotonic);
-            let time = sighting.observe_time.unwrap_or(seen.at.wall);
-            if time >= run.last_event_time {
-                run.last_event_time = time;
-                run.last_event_type = sighting.event_type.as_str().into();
-            }
-        }
+        self.open.remove(&(run.last_event, id.clone()));
+        run.count(seen);
         remember(&mut run.seen_by, seen.observer);
-        match sighting.event_type.as_str() {
+        match seen.sighting.event_type.as_str() {
             "agent_started" => remember(&mut run.started_by, seen.observer),
-            "agent_completed" | "agent_error" => run.finished = true,
-            _ => evicted += run.record_tool(seen, tools_max),
+            kind if ends_run(kind) => {
+                run.finished = true;
+                run.finished_at[place(seen.vantage)].get_or_insert(seen.at.monotonic);
+                remember(&mut run.ended_by, seen.observer);
+            }
+            _ => evicted += run.tools.record(seen, tools_max),
         }
-        let orphaned = run.tools.values().any(ToolCall::lacks_its_start);
-        let finished = run.finished;
-        mark(&mut self.open, &id, !finished);
-        mark(&mut self.orphaned, &id, orphaned);
+        let consumed_whole = run.finished_at(Vantage::Consumer).is_some();
+        let lacking =
+            consumed_whole && !run.is_even() && run.tallies.never_consumed().next().is_some();
+        mark(&mut self.lacking, &id, lacking);
+        mark(&mut self.disorderly, &id, run.order.breach().is_some());
+        mark(&mut self.orphaned, &id, run.tools.has_orphan());
+        if let Some(since) = run.at_work_since.take() {
+            self.at_work.remove(&(since, id.clone()));
+        }
+        if !run.finished
+            && let Some(since) = run.tools.open_since()
+        {
+            run.at_work_since = Some(since);
+            self.at_work.insert((since, id.clone()));
+        }
+        if !run.finished {
+            self.open.insert((run.last_event, id));
+        }
         evicted
     }
 
-    fn add(&mut self, seen: &Seen<'_>) -> Arc<str> {
-        let id: Arc<str> = seen.sighting.run_id.as_str().into();
+    fn add(&mut self, id: &Arc<str>, seen: &Seen<'_>) {
+        let known = self.by_thread.get_key_value(&*seen.sighting.thread_id);
+        let thread_id: Arc<str> = known.map_or_else(
+            || seen.sighting.thread_id.as_str().into(),
+            |(id, _)| id.clone(),
+        );
+        let of_thread = self.by_thread.entry(thread_id.clone()).or_default();
+        of_thread.insert(id.clone());
         let run = Run {
-            thread_id: seen.sighting.thread_id.as_str().into(),
+            thread_id,
             produced: 0,
             consumed: 0,
+            digests: [0; 2],
             finished: false,
+            finished_at: [None; 2],
+            first_event: seen.at.monotonic,
             last_event: seen.at.monotonic,
             last_event_time: SystemTime::UNIX_EPOCH,
-            last_event_type: Box::default(),
-            tools: BTreeMap::new(),
+            last_event_type: seen.names.kind.clone(),
+            last_sequence: 0,
+            tallies: Tallies::default(),
+            order: RunOrder::default(),
+            tools: Tools::default(),
+            at_work_since: None,
             started_by: Vec::new(),
+            ended_by: Vec::new(),
             seen_by: Vec::new(),
             stamp: 0,
         };
         self.by_id.insert(id.clone(), run);
-        id
     }
 
     fn remove(&mut self, id: &Arc<str>) {
         if let Some(run) = self.by_id.remove(id) {
             self.recency.forget(run.stamp);
+            self.open.remove(&(run.last_event, id.clone()));
+            if let Some(since) = run.at_work_since {
+                self.at_work.remove(&(since, id.clone()));
+            }
+            if let Some(of_thread) = self.by_thread.get_mut(&run.thread_id) {
+                of_thread.remove(id);
+                if of_thread.is_empty() {
+                    self.by_thread.remove(&run.thread_id);
+                }
+            }
         }
-        self.open.remove(id);
-        self.orphaned.remove(id);
+        for set in [&mut self.orphaned, &mut self.disorderly, &mut self.lacking] {
+            set.remove(id);
+        }
     }
 
     /// Forgets the runs without an event since `horizon`.
@@ -260,35 +296,61 @@ impl Runs {
         self.by_id.len()
     }
 
-    /// Runs not finished.
-    pub(crate) fn open(&self) -> impl Iterator<Item = (&Arc<str>, &Run)> {
-        self.open
-            .iter()
-            .filter_map(|id| self.by_id.get_key_value(id))
+    pub(crate) fn get(&self, run_id: &str) -> Option<&Run> {
+        self.by_id.get(run_id)
+    }
+
+    /// Runs not finished and without an event since before `moment`, the longest silent first.
+    pub(crate) fn open_since_before(
+        &self,
+        moment: Instant,
+    ) -> impl Iterator<Item = (&Arc<str>, &Run)> {
+        let silent = self.open.iter().take_while(move |(last, _)| *last < moment);
+        silent.filter_map(|(_, id)| self.by_id.get_key_value(id))
     }
 
     pub(crate) fn open_count(&self) -> usize {
         self.open.len()
     }
 
+    /// Runs not finished with a tool at work since before `moment`, the longest first.
+    pub(crate) fn at_work_since_before(
+        &self,
+        moment: Instant,
+    ) -> impl Iterator<Item = (&Arc<str>, &Run)> {
+        let long = self.at_work.iter();
+        let long = long.take_while(move |(since, _)| *since < moment);
+        long.filter_map(|(_, id)| self.by_id.get_key_value(id))
+    }
+
     /// Runs with a tool call that ended without its start.
     pub(crate) fn orphaned(&self) -> impl Iterator<Item = (&Arc<str>, &Run)> {
-        self.orphaned
-            .iter()
-            .filter_map(|id| self.by_id.get_key_value(id))
+        self.named(&self.orphaned)
+    }
+
+    /// Runs whose producers broke the order.
+    pub(crate) fn disorderly(&self) -> impl Iterator<Item = (&Arc<str>, &Run)> {
+        self.named(&self.disorderly)
+    }
+
+    /// Runs that ended for consumers without a kind that was produced.
+    pub(crate) fn lacking(&self) -> impl Iterator<Item = (&Arc<str>, &Run)> {
+        self.named(&self.lacking)
+    }
+
+    fn named<'a>(
+        &'a self,
+        set: &'a HashSet<Arc<str>>,
+    ) -> impl Iterator<Item = (&'a Arc<str>, &'a Run)> {
+        set.iter().filter_map(|id| self.by_id.get_key_value(id))
     }
 
     /// The runs of one thread, the newest first.
-    pub(crate) fn of_thread(&self, thread_id: &str, now: Now) -> Vec<RunStatus> {
-        let mut runs: Vec<_> = self
-            .by_id
-            .iter()
-            .filter(|(_, run)| &*run.thread_id == thread_id)
-            .collect();
+    pub(crate) fn of_thread(&self, thread_id: &str) -> Vec<(&Arc<str>, &Run)> {
+        let ids = self.by_thread.get(thread_id);
+        let mut runs: Vec<_> = ids.map_or_else(Vec::new, |ids| self.named(ids).collect());
         runs.sort_by(|(a_id, a), (b_id, b)| (b.last_event, b_id).cmp(&(a.last_event, a_id)));
-        runs.into_iter()
-            .map(|(id, run)| run.status(id, now))
-            .collect()
+        runs
     }
 }
 

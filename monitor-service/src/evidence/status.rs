@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use service_kit::clock::Now;
 
 use super::Evidence;
-use super::thread::{Event, Thread};
+use super::event::Event;
+use super::thread::Thread;
 use crate::domain::{ComponentId, ThreadStatus, Vantage};
 
 /// Events of one thread that a delay is taken from, the newest ones.
@@ -33,8 +34,8 @@ impl Evidence {
         let silence = self.limits.observer_silence;
         let horizon = now.monotonic.checked_sub(self.limits.window);
         Totals {
-            produced: self.produced_held,
-            consumed: self.consumed_held,
+            produced: self.produced_held + self.folded.produced,
+            consumed: self.consumed_held + self.folded.consumed,
             producers: self.observers.reporting(Vantage::Producer, silence, now),
             consumers: self.observers.reporting(Vantage::Consumer, silence, now),
             threads: count(self.threads.len()),
@@ -53,10 +54,11 @@ impl Evidence {
 
     fn delay_median(&self) -> Option<Duration> {
         let each = (DELAYS_MAX / self.threads.len().max(1)).max(1);
-        let delays = self
+        let newest = self
             .threads
             .values()
             .flat_map(|thread| thread.events().rev().filter_map(Event::delay).take(each));
+        let delays = newest.chain(self.folded.delays.iter().rev().copied());
         median(delays.take(DELAYS_MAX).collect())
     }
 
@@ -67,28 +69,26 @@ impl Evidence {
         thread_id: &str,
         now: Now,
     ) -> Option<ThreadStatus> {
-        let thread = self
-            .threads
-            .get(thread_id)
-            .filter(|thread| thread.len() > 0)?;
+        let runs = self.runs.of_thread(thread_id);
+        let newest = runs.iter().map(|(_, run)| run.newest()).max()?;
         let mut counts_by_type = BTreeMap::new();
-        for event in thread.events() {
-            *counts_by_type.entry(event.kind.to_string()).or_insert(0) += 1;
+        for (kind, tally) in runs.iter().flat_map(|(_, run)| run.tallies.iter()) {
+            *counts_by_type.entry(kind.to_string()).or_insert(0) += u64::from(tally.seen);
         }
-        let seen = |is: fn(&Event) -> bool| thread.events().filter(|event| is(event)).count();
-        let newest = thread.newest();
-        let delays = thread.events().rev().filter_map(Event::delay);
+        let thread = self.threads.get(thread_id);
+        let events = thread.into_iter().flat_map(|thread| thread.events().rev());
+        let delays = events.filter_map(Event::delay).take(DELAYS_OF_THREAD_MAX);
         Some(ThreadStatus {
             thread_id: thread_id.to_owned(),
             component_id: component_id.clone(),
-            produced: seen(|event| event.produced.is_some()) as u64,
-            consumed: seen(|event| event.consumed.is_some()) as u64,
+            produced: runs.iter().map(|(_, run)| run.produced).sum(),
+            consumed: runs.iter().map(|(_, run)| run.consumed).sum(),
             counts_by_type,
-            last_event: newest.map(|(time, _)| time),
-            last_event_type: newest.map(|(_, kind)| kind.to_string()).unwrap_or_default(),
-            runs: self.runs.of_thread(thread_id, now),
-            consumers: self.consumers_of(thread, now),
-            delay_median: median(delays.take(DELAYS_OF_THREAD_MAX).collect()),
+            last_event: Some(newest.0),
+            last_event_type: newest.2.to_string(),
+            consumers: thread.map_or(0, |thread| self.consumers_of(thread, now)),
+            delay_median: median(delays.collect()),
+            runs: runs.iter().map(|(id, run)| run.status(id, now)).collect(),
         })
     }
 

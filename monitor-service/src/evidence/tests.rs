@@ -5,9 +5,10 @@ use service_kit::clock::{Clock, Now};
 
 use super::limits::EvidenceLimits;
 use super::loss::{Losses, Scope};
+use super::session::Standing;
 use super::{Evidence, Part};
 use crate::audit::testing::sighting;
-use crate::domain::{Sighting, ThreadStatus, Vantage};
+use crate::domain::{Posting, Sighting, ThreadStatus, Vantage};
 
 const SCOPE: Scope = Scope {
     grace: Duration::from_secs(2),
@@ -32,6 +33,8 @@ fn report(
         sightings: sightings.iter().collect(),
         reading: None,
         sign_off: false,
+        posting: &Posting::default(),
+        standing: Standing::UNNUMBERED,
     };
     let outcome = evidence.record(&part, at);
     (outcome.recorded, outcome.repeated)
@@ -137,8 +140,9 @@ fn what_is_older_than_the_window_leaves() {
         &events("t", 4..=4, later),
         later,
     );
-    evidence.expire(at.later(Duration::from_secs(601)));
-    assert_eq!(evidence.events_held(), 1);
+    let at_last = at.later(Duration::from_secs(601));
+    evidence.expire(at_last);
+    assert_eq!(evidence.totals(at_last).produced, 1);
     evidence.expire(at.later(Duration::from_secs(1_000)));
     assert_eq!(
         (

@@ -13,6 +13,7 @@ use super::api::{Command, FindingFilter, FleetHandle, Probes};
 use super::component::Waiter;
 use super::settings::{FleetSettings, Identity};
 use super::state::{Effect, FleetState};
+use crate::alert::Outbox;
 use crate::domain::{Audit, Finding};
 
 /// The fleet's handle, and the loop to run. The loop never returns by itself: it answers until
@@ -22,6 +23,7 @@ pub(crate) fn start(
     identity: Identity,
     clock: Clock,
     probes: impl Probes,
+    alerts: Outbox,
 ) -> (FleetHandle, impl Future<Output = ()> + Send + 'static) {
     let (sender, mailbox) = mpsc::channel(settings.mailbox_max.max(1));
     let handle = FleetHandle::new(sender, settings.answer_deadline);
@@ -30,6 +32,7 @@ pub(crate) fn start(
         state: FleetState::new(settings, identity, clock.now()),
         clock,
         probes,
+        alerts,
         handle: handle.clone(),
         findings,
         waiters: HashMap::new(),
@@ -42,6 +45,7 @@ struct Actor<P> {
     state: FleetState,
     clock: Clock,
     probes: P,
+    alerts: Outbox,
     handle: FleetHandle,
     findings: broadcast::Sender<Finding>,
     waiters: HashMap<Waiter, oneshot::Sender<Arc<Audit>>>,
@@ -122,7 +126,7 @@ impl<P: Probes> Actor<P> {
                 let _ = reply.send(state.thread(&component_id, &thread_id, now));
             }
             Command::Report { report, reply } => {
-                let _ = reply.send(state.report(&report, now));
+                let _ = reply.send((state.report(&report, now), now.wall));
             }
             Command::Probe {
                 component_id,
@@ -143,6 +147,20 @@ impl<P: Probes> Actor<P> {
                 let _ = reply.send(state.self_report(now));
             }
             Command::Drain => state.drain(now),
+            Command::StartMaintenance {
+                component_id,
+                duration,
+                reply,
+            } => {
+                let _ = reply.send(state.start_maintenance(&component_id, duration, now));
+            }
+            Command::EndMaintenance {
+                component_id,
+                reply,
+            } => {
+                let _ = reply.send(state.end_maintenance(&component_id));
+            }
+            Command::Alert(event) => state.alert_event(event, now),
         }
     }
 
@@ -170,6 +188,13 @@ impl<P: Probes> Actor<P> {
                         let _ = reply.send(audit);
                     }
                 }
+                Effect::Alert(alert) => {
+                    if let Some(lost) = self.alerts.leave(alert) {
+                        tracing::warn!("an alert was dropped: too many are waiting");
+                        self.state.alert_lost(lost, self.clock.now());
+                    }
+                }
+                Effect::Stretch(factor) => self.probes.stretch(factor),
             }
         }
     }

@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use crate::domain::{
-    Audit, ComponentId, Finding, ProbeEvent, ReportOutcome, Summary, ThreadStatus, Trend, Verdict,
-    WitnessReport,
+    AlertEvent, Audit, CanaryReport, ComponentId, Finding, ProbeEvent, ReportOutcome, Summary,
+    ThreadStatus, Trend, Verdict, WitnessReport,
 };
 
 /// What to watch; every field has been checked.
@@ -22,6 +22,31 @@ pub(crate) struct Target {
     pub(crate) tls: Option<TlsTarget>,
     /// Sent with every call. Secret.
     pub(crate) metadata: BTreeMap<String, String>,
+    /// How the monitor's own runs go through it.
+    pub(crate) canary: CanaryTarget,
+}
+
+/// The monitor's own runs through one target.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub(crate) struct CanaryTarget {
+    /// No run is sent.
+    pub(crate) disabled: bool,
+    /// `None`: the monitor's default.
+    pub(crate) interval: Option<Duration>,
+    /// `ws://HOST:PORT/PATH`. Empty: as the target itself says.
+    pub(crate) websocket_uri: String,
+    /// Secret. Empty: none.
+    pub(crate) token: String,
+}
+
+impl std::fmt::Debug for CanaryTarget {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CanaryTarget")
+            .field("disabled", &self.disabled)
+            .field("interval", &self.interval)
+            .field("websocket_uri", &self.websocket_uri)
+            .finish_non_exhaustive()
+    }
 }
 
 /// TLS for one target, PEM.
@@ -54,6 +79,10 @@ pub(crate) struct ComponentView {
     pub(crate) last_audit: Option<SystemTime>,
     pub(crate) open_findings: u32,
     pub(crate) watching: bool,
+    /// `None`: no run of the monitor's own is sent.
+    pub(crate) canary: Option<CanaryReport>,
+    /// When the open maintenance window ends. `None`: none is open.
+    pub(crate) maintenance_end: Option<SystemTime>,
 }
 
 /// Which findings to list.
@@ -66,6 +95,17 @@ pub(crate) struct FindingFilter {
     /// `Some(true)`: open ones only; `Some(false)`: resolved ones only.
     pub(crate) open: Option<bool>,
     pub(crate) limit: usize,
+    pub(crate) suspicions: Suspicions,
+}
+
+/// Whether suspicions are listed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Suspicions {
+    #[default]
+    LeftOut,
+    Included,
+    /// And nothing else.
+    Only,
 }
 
 /// Why the fleet refused.
@@ -73,6 +113,8 @@ pub(crate) struct FindingFilter {
 pub(crate) enum FleetError {
     #[error("component_id: {0:?} is not registered")]
     NotRegistered(String),
+    #[error("component_id: no maintenance window is open on {0:?}")]
+    NoMaintenance(String),
     #[error("thread_id: no witness reported {0:?} inside the evidence window")]
     UnknownThread(String),
     #[error("components: {0} are registered, and no more are allowed")]
@@ -107,6 +149,26 @@ pub(crate) struct SelfReport {
     pub(crate) threads_witnessed: u64,
     pub(crate) runs_witnessed: u64,
     pub(crate) observers: u64,
+    pub(crate) findings_reopened: u64,
+    /// By how much the monitor stretches its deadlines and graces; 1 while it is in time.
+    pub(crate) stretch: u32,
+    /// Whether `observer_blind` is open.
+    pub(crate) blind: bool,
+    pub(crate) alerts: AlertCounts,
+    /// Reports that were waited for in vain.
+    pub(crate) reports_missing: u64,
+}
+
+/// What became of the alerts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct AlertCounts {
+    pub(crate) delivered: u64,
+    pub(crate) failed: u64,
+    pub(crate) dropped: u64,
+    pub(crate) beats_confirmed: u64,
+    pub(crate) beats_failed: u64,
+    /// Whether `alert_path_dead` is open.
+    pub(crate) dead: bool,
 }
 
 /// A component's audits, newest first, and the same in numbers.
@@ -153,7 +215,8 @@ pub(crate) enum Command {
     },
     Report {
         report: WitnessReport,
-        reply: oneshot::Sender<ReportOutcome>,
+        /// What became of it, and when it was there.
+        reply: oneshot::Sender<(ReportOutcome, SystemTime)>,
     },
     /// From a probe; `generation` tells a replaced component's late events from its successor's.
     Probe {
@@ -172,6 +235,17 @@ pub(crate) enum Command {
     },
     /// The process shuts down.
     Drain,
+    StartMaintenance {
+        component_id: String,
+        duration: Duration,
+        reply: oneshot::Sender<Result<SystemTime, FleetError>>,
+    },
+    EndMaintenance {
+        component_id: String,
+        reply: oneshot::Sender<Result<(), FleetError>>,
+    },
+    /// From the alerts: what became of one.
+    Alert(AlertEvent),
 }
 
 /// A way to the fleet. Cheap to clone.
@@ -239,4 +313,6 @@ pub(crate) trait Probes: Send + 'static {
     fn audit_now(&mut self, component_id: &str);
     /// Stops a target's probe and closes its channel.
     fn stop(&mut self, component_id: &str);
+    /// The monitor itself is late: deadlines become this many times as long. 1: they are as set.
+    fn stretch(&mut self, factor: u32);
 }

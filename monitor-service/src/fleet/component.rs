@@ -8,17 +8,24 @@ use service_kit::clock::Now;
 
 use super::api::Target;
 use super::coverage::Coverage;
+use super::maintenance::Maintenance;
 use super::settings::FleetSettings;
-use crate::audit::assess::{Material, OpenFinding, assess};
+use crate::audit::assess::{Material, OpenFinding, assess, no_data, proof};
+use crate::audit::canary::{Canary, Standing, standing};
 use crate::audit::claims::Claims;
+use crate::audit::deliveries::Witnessed;
+use crate::audit::format::span;
 use crate::audit::peers::Peers;
 use crate::audit::rule::View;
 use crate::audit::rules::RULES;
 use crate::audit::validation::validate;
-use crate::domain::{Agreement, Audit, CallError, Finding, Probed, Trend, Verdict};
+use crate::domain::{
+    Agreement, Audit, CallError, CanaryOutcome, CanaryReport, CanaryRun, Finding, Probed, Trend,
+    Verdict,
+};
 use crate::evidence::Evidence;
 use crate::evidence::loss::{Losses, Scope};
-use crate::incident::{Changes, FindingIds, Incidents};
+use crate::incident::{Changes, Circumstances, FindingIds, Incidents};
 
 /// Between two clearings of what is older than the evidence window.
 pub(super) const EXPIRY_INTERVAL: Duration = Duration::from_secs(10);
@@ -37,6 +44,10 @@ pub(super) struct Watchfulness {
     pub(super) awake_since: Instant,
     /// Whether it woke so lately that what waits was not read yet.
     pub(super) recovering: bool,
+    /// Whether it doubts its own sight: components in trouble open nothing.
+    pub(super) blind: bool,
+    /// How long a component in trouble waits for others to follow, before its findings open.
+    pub(super) gather: Duration,
 }
 
 /// One component.
@@ -64,6 +75,12 @@ pub(super) struct Component {
     pub(super) expires: Instant,
     /// When a probe that ended is started again. `None`: it runs.
     pub(super) probe_restart: Option<Instant>,
+    /// The monitor's own runs. `None`: none is sent, or none has ended yet.
+    pub(super) canary: Option<Canary>,
+    /// An audit is wanted because the monitor could not see for a while.
+    pub(super) look_again: bool,
+    /// `None`: no window is open.
+    pub(super) maintenance: Option<Maintenance>,
 }
 
 impl Component {
@@ -94,6 +111,9 @@ impl Component {
             // Spread out, so that a thousand components do not clear in one tick.
             expires: now.monotonic + EXPIRY_INTERVAL.mul_f64(1.0 + (generation % 20) as f64 / 20.0),
             probe_restart: None,
+            canary: None,
+            look_again: false,
+            maintenance: None,
         }
     }
 
@@ -106,6 +126,7 @@ impl Component {
         self.audit_asked = None;
         self.audit_wanted = false;
         self.probe_restart = None;
+        self.canary = None;
     }
 
     /// Whether an evaluation could change anything.
@@ -134,13 +155,14 @@ impl Component {
         now: Now,
     ) -> Changes {
         let scope = Scope {
-            grace: settings.rules.delivery_grace,
+            grace: self.evidence.grace(settings.rules.delivery_grace, now),
             baseline: self.claims.baseline(),
             silence: settings.evidence.observer_silence,
         };
         self.losses = self.evidence.losses(scope, now);
         let mut changes = Changes::default();
         let down = self.claims.is_down();
+        self.note_canary(settings, watch);
         let view = View {
             claims: &self.claims,
             evidence: &self.evidence,
@@ -148,14 +170,19 @@ impl Component {
             awake_since: watch.awake_since,
             registered: Some(&self.target.component_id),
             peers,
-            canary_proven: None,
+            canary: self.canary.as_ref(),
         };
         for rule in RULES.iter().filter(|rule| !down || rule.judges_outage) {
+            if settings.rules.disabled.contains(rule.id) {
+                continue;
+            }
             let outcome = (rule.check)(&view, &settings.rules, now);
             let id = &self.target.component_id;
             self.incidents
-                .apply(id, rule, outcome, ids, now, &mut changes);
+                .apply(id, rule.origin(), outcome, ids, now, &mut changes);
         }
+        let circumstances = self.circumstances(settings, watch, now);
+        self.incidents.settle(circumstances, now, &mut changes);
         self.resolved_since_audit
             .extend_from_slice(&changes.resolved);
         let over = self
@@ -171,8 +198,96 @@ impl Component {
         changes
     }
 
-    /// Whether witnesses confirm by now what the newest audit had to leave undecided.
+    fn view<'a>(&'a self, awake_since: Instant, peers: &'a Peers) -> View<'a> {
+        View {
+            claims: &self.claims,
+            evidence: &self.evidence,
+            losses: &self.losses,
+            awake_since,
+            registered: Some(&self.target.component_id),
+            peers,
+            canary: self.canary.as_ref(),
+        }
+    }
+
+    /// Before the rules are asked, the runs and the witnesses settle whose finding it is.
+    fn note_canary(&mut self, settings: &FleetSettings, watch: Watchfulness) {
+        let peers = Peers::default();
+        let view = self.view(watch.awake_since, &peers);
+        let standing = standing(&view, &settings.rules);
+        let against = matches!(standing, Standing::Against(_));
+        let hole = self.losses.conclusive_hole();
+        if let Some(canary) = &mut self.canary {
+            canary.note_first(against, hole);
+        }
+    }
+
+    /// Takes one of the monitor's own runs; says whether it speaks against the component.
+    pub(super) fn take_canary(
+        &mut self,
+        mut run: CanaryRun,
+        settings: &FleetSettings,
+        watch: Watchfulness,
+        now: Now,
+    ) -> bool {
+        // What failed while the monitor slept says nothing of the component.
+        let slept = watch.recovering || run.began.monotonic < watch.awake_since;
+        if slept && let CanaryOutcome::Failed(why) | CanaryOutcome::Draining(why) = run.outcome {
+            run.outcome = CanaryOutcome::NoWord(format!("the monitor stood still: {why}"));
+        }
+        let answers = self.claims.answers(now);
+        let canary = self.canary.get_or_insert_default();
+        self.dirty = true;
+        canary.take(run, answers, settings.rules.restart_grace, now)
+    }
+
+    /// How the monitor's own runs stand now. `None`: none is sent.
+    pub(super) fn canary_report(&self) -> Option<CanaryReport> {
+        self.canary.as_ref().map(|canary| canary.report(false))
+    }
+
+    /// Whether a run of the monitor's own proves by now what the newest audit had no proof of.
+    fn newly_proven(&self, settings: &FleetSettings, now: Now) -> bool {
+        let newest = self.audits.back();
+        newest.is_some_and(|audit| {
+            let proven = audit.canary.as_ref().is_some_and(|canary| canary.proven);
+            audit.assessment.verdict == Verdict::Unverified && !proven
+        }) && proof(
+            &self.view(now.monotonic, &Peers::default()),
+            &settings.rules,
+            now,
+        )
+        .is_some()
+    }
+
+    fn circumstances(
+        &self,
+        settings: &FleetSettings,
+        watch: Watchfulness,
+        now: Now,
+    ) -> Circumstances {
+        let rules = &settings.rules;
+        let trouble = self.claims.trouble_since(rules, watch.awake_since, now);
+        let waits = |since| watch.blind || now.since(since) < watch.gather;
+        Circumstances {
+            in_maintenance: self.maintenance.is_some(),
+            held_back: self.claims.is_draining(rules.restart_grace, now)
+                || trouble.is_some_and(waits),
+        }
+    }
+
+    /// Whether something is wrong with reaching it.
+    pub(super) fn in_trouble(&self, settings: &FleetSettings, awake: Instant, now: Now) -> bool {
+        let trouble = self.claims.trouble_since(&settings.rules, awake, now);
+        trouble.is_some()
+    }
+
+    /// Whether witnesses, or a run of the monitor's own, confirm by now what the newest audit had
+    /// to leave undecided.
     pub(super) fn newly_confirmed(&self, settings: &FleetSettings, now: Now) -> bool {
+        if self.newly_proven(settings, now) {
+            return true;
+        }
         let newest = self
             .audits
             .back()
@@ -180,15 +295,8 @@ impl Component {
         if newest.is_none_or(|validation| validation.agreement != Agreement::Undecided) {
             return false;
         }
-        let view = View {
-            claims: &self.claims,
-            evidence: &self.evidence,
-            losses: &self.losses,
-            awake_since: now.monotonic,
-            registered: Some(&self.target.component_id),
-            peers: &Peers::default(),
-            canary_proven: None,
-        };
+        let peers = Peers::default();
+        let view = self.view(now.monotonic, &peers);
         let validation = validate(&view, false, settings.rules.delivery_grace, now);
         validation.agreement == Agreement::Confirmed
     }
@@ -219,6 +327,15 @@ impl Component {
         true
     }
 
+    fn witnessed(&self, now: Now) -> Witnessed {
+        Witnessed {
+            consumed: self.evidence.counters().consumed,
+            produced: self.evidence.counters().produced,
+            connections: self.evidence.connections_witnessed(now),
+            told_until: self.evidence.consumers_told_until(now),
+        }
+    }
+
     /// Takes an audit's calls into the claims, and says whether their failure proves anything.
     pub(super) fn take_calls(&mut self, probed: &Probed, watch: Watchfulness, now: Now) -> bool {
         self.audit_asked = None;
@@ -235,7 +352,21 @@ impl Component {
             };
             self.claims.probed(&probed, now);
         }
+        self.count(probed, now);
         proves
+    }
+
+    /// Takes calls that were answered between two audits.
+    pub(super) fn take_answers(&mut self, probed: &Probed, now: Now) {
+        self.claims.probed(probed, now);
+        self.count(probed, now);
+    }
+
+    fn count(&mut self, probed: &Probed, now: Now) {
+        if let Ok(answer) = &probed.metrics {
+            let witnessed = self.witnessed(now);
+            self.claims.counted(answer, witnessed);
+        }
     }
 
     /// Makes the audit of calls that were taken, and keeps it.
@@ -268,7 +399,7 @@ impl Component {
                 awake_since: watch.awake_since,
                 registered: Some(&self.target.component_id),
                 peers: &Peers::default(),
-                canary_proven: None,
+                canary: self.canary.as_ref(),
             },
             probed,
             open: open.collect(),
@@ -276,13 +407,26 @@ impl Component {
             witness_coverage,
             history: u32::try_from(self.audits.len()).unwrap_or(u32::MAX),
             monitor_stalled: watch.recovering,
+            monitor_blind: watch.blind,
         };
         let audit = Arc::new(assess(material, &settings.rules, &settings.audit, now));
-        while self.audits.len() >= settings.audits_max.max(1) {
+        self.keep(audit.clone(), settings.audits_max);
+        audit
+    }
+
+    fn keep(&mut self, audit: Arc<Audit>, audits_max: usize) {
+        while self.audits.len() >= audits_max.max(1) {
             self.audits.pop_front();
         }
-        self.audits.push_back(audit.clone());
-        audit
+        self.audits.push_back(audit);
+    }
+
+    /// Notes a time in which the monitor did not look.
+    pub(super) fn note_gap(&mut self, gap: Duration, audits_max: usize, now: Now) {
+        let why = format!("the monitor itself stood still for {}", span(gap));
+        let id = self.target.component_id.clone();
+        self.keep(Arc::new(no_data(id, &why, now)), audits_max);
+        self.look_again = true;
     }
 
     pub(super) fn verdict(&self) -> Verdict {
@@ -318,6 +462,7 @@ impl Component {
             failed: count(&[Verdict::Degraded, Verdict::SilentFailure, Verdict::Down]),
             average_score: mean(&scores),
             last_audit: self.last_audit(),
+            no_data: count(&[Verdict::NoData]),
         }
     }
 }

@@ -4,6 +4,8 @@ mod actor;
 pub(crate) mod api;
 mod component;
 mod coverage;
+mod maintenance;
+mod own;
 mod peers;
 mod probing;
 mod reads;

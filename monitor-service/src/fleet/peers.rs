@@ -3,6 +3,8 @@
 use std::cmp::Reverse;
 use std::time::Instant;
 
+use service_kit::clock::Now;
+
 use super::component::Component;
 use super::state::FleetState;
 use crate::audit::peers::Peer;
@@ -13,18 +15,19 @@ const PEERS_MAX: usize = 16;
 impl FleetState {
     /// Gathers how the others answered, and asks some that were not asked since the suspicion
     /// began.
-    pub(super) fn compare_peers(&mut self) {
+    pub(super) fn compare_peers(&mut self, now: Now) {
         self.peers.lateness = self.pulse.tick_lateness;
         self.peers.answering = self.answering().count();
         let slow = |component: &Component| component.claims.track.latency.streak_since();
         let slow = self.components.values().filter_map(slow).max();
         let tolerance = self.settings.rules.clock_tolerance;
-        let skewed = |component: &Component| component.claims.track.clocks.is_skewed(tolerance);
+        let skewed =
+            |component: &Component| component.claims.track.clocks.is_suspect(tolerance, now);
         if slow.is_none() && !self.components.values().any(skewed) {
             self.peers.asked.clear();
             return;
         }
-        let mut asked: Vec<_> = self.answering().filter_map(peer).collect();
+        let mut asked: Vec<_> = self.answering().filter_map(|c| peer(c, now)).collect();
         asked.sort_by_key(|peer| Reverse(peer.sent));
         asked.truncate(PEERS_MAX);
         self.peers.asked = asked;
@@ -63,13 +66,13 @@ fn is_comparable(component: &Component) -> bool {
     !component.claims.is_down() && component.claims.track.latency.slowdown().is_some()
 }
 
-fn peer(component: &Component) -> Option<Peer> {
+fn peer(component: &Component, now: Now) -> Option<Peer> {
     let track = &component.claims.track;
     let (slowdown, sent) = track.latency.slowdown()?;
     Some(Peer {
         component_id: component.target.component_id.clone(),
         slowdown,
-        skew: track.clocks.skew(),
+        skew: track.clocks.skew(now),
         sent,
     })
 }

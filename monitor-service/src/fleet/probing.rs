@@ -17,6 +17,7 @@ const PROBE_RESTART_PAUSE: Duration = Duration::from_secs(1);
 impl FleetState {
     /// Takes what a probe saw; what a replaced one saw late is nobody's.
     pub(crate) fn probe(&mut self, id: &str, generation: u64, event: ProbeEvent, now: Now) {
+        let watch = self.watchfulness(now);
         let Some(component) = self.components.get_mut(id) else {
             return;
         };
@@ -33,7 +34,19 @@ impl FleetState {
             ProbeEvent::WatchFailed(error) => {
                 component.claims.watch_lost(WatchPhase::Failed(error), now)
             }
+            ProbeEvent::Glanced(probed) => {
+                component.take_answers(&probed, now);
+                component
+                    .claims
+                    .track
+                    .wants_audit(&self.settings.rules, now)
+            }
             ProbeEvent::Probed(probed) => return self.probed(&id, *probed, now),
+            ProbeEvent::Canary(run) => component.take_canary(*run, &self.settings, watch, now),
+            ProbeEvent::NoCanary => {
+                component.canary = None;
+                false
+            }
         };
         if news || returned {
             self.want_audit(&id, now);
@@ -47,16 +60,18 @@ impl FleetState {
             return;
         };
         let proves = component.take_calls(&probed, watch, now);
+        self.look_around(id, now);
+        let watch = self.watchfulness(now);
+        let Some(component) = self.components.get_mut(id) else {
+            return;
+        };
         let changes = if watch.recovering {
             Changes::default()
         } else {
             component.evaluate(&self.settings, watch, &self.peers, &mut self.ids, now)
         };
         // A second look tells a failure from an accident.
-        let wanted = component
-            .claims
-            .track
-            .wants_audit(&self.settings.rules, now);
+        let wanted = component.claims.wants_audit(&self.settings.rules, now);
         let again = changes.suspected || !proves || wanted;
         let audit = component.audit(probed, &self.settings, watch, now);
         let waiters = std::mem::take(&mut component.waiters);

@@ -1,12 +1,18 @@
 //! What can be asked of the fleet.
 
+use std::time::Duration;
+
 use service_kit::clock::Now;
 
-use super::api::{ComponentView, FindingFilter, FleetError, History, SelfReport};
+use super::api::{
+    AlertCounts, ComponentView, FindingFilter, FleetError, History, SelfReport, Suspicions,
+};
 use super::component::{Component, mean};
 use super::state::FleetState;
 use crate::audit::claims::WatchPhase;
+use crate::audit::fleet_rules::alert_path_dead;
 use crate::domain::{Finding, Summary, ThreadStatus};
+use crate::incident::Incidents;
 
 impl FleetState {
     /// Every component, by id.
@@ -31,6 +37,8 @@ impl FleetState {
         let mut summary = Summary {
             components: count(self.components.len()),
             events_witnessed: self.totals.events_witnessed,
+            open_findings: count(self.own.incidents.open_count()),
+            local_lateness: self.lateness(now),
             ..Summary::default()
         };
         let mut scores = Vec::new();
@@ -48,19 +56,15 @@ impl FleetState {
 
     /// Findings, newest first. `limit` 0: all.
     pub(crate) fn findings(&self, filter: &FindingFilter) -> Vec<Finding> {
-        let of = |component: &&Component| {
-            filter.component_id.is_empty() || *component.target.component_id == *filter.component_id
-        };
-        let open = filter.open != Some(false);
-        let resolved = filter.open != Some(true);
+        let of = |id: &str| filter.component_id.is_empty() || *id == *filter.component_id;
+        let components = self.components.values();
+        let all = components
+            .map(|component| (&component.target.component_id, &component.incidents))
+            // A monitor that watches itself has two sets of findings under one id.
+            .chain([(&self.own.component_id, &self.own.incidents)]);
         let mut findings: Vec<&Finding> = Vec::new();
-        for component in self.components.values().filter(of) {
-            if open {
-                findings.extend(component.incidents.open().map(|(finding, ..)| finding));
-            }
-            if resolved {
-                findings.extend(component.incidents.resolved());
-            }
+        for (_, incidents) in all.filter(|(id, _)| of(id)) {
+            select(incidents, filter, &mut findings);
         }
         let rule =
             |finding: &&Finding| filter.rule_id.is_empty() || finding.rule_id == filter.rule_id;
@@ -99,6 +103,26 @@ impl FleetState {
         found.ok_or_else(|| FleetError::UnknownThread(thread_id.to_owned()))
     }
 
+    /// How late the loop is: at its last tick, or by now where the next one is overdue.
+    fn lateness(&self, now: Now) -> Duration {
+        let overdue = self.pulse.last_tick.map_or(Duration::ZERO, |tick| {
+            now.since(tick.monotonic).saturating_sub(self.settings.tick)
+        });
+        overdue.max(self.pulse.tick_lateness)
+    }
+
+    fn alert_counts(&self) -> AlertCounts {
+        let path = &self.own.alert_path;
+        AlertCounts {
+            delivered: path.delivered,
+            failed: path.failed,
+            dropped: path.dropped,
+            beats_confirmed: path.beats_confirmed,
+            beats_failed: path.beats_failed,
+            dead: self.own.has_open(alert_path_dead::RULE.id),
+        }
+    }
+
     /// What the monitor says of itself.
     pub(crate) fn self_report(&mut self, now: Now) -> SelfReport {
         self.report_sequence += 1;
@@ -135,6 +159,11 @@ impl FleetState {
             threads_witnessed: sum(|evidence| evidence.threads_count()),
             runs_witnessed: sum(|evidence| evidence.runs().len()),
             observers: sum(|evidence| evidence.observers_count()),
+            findings_reopened: self.totals.findings_reopened,
+            stretch: self.own.local_health.stretch(),
+            blind: self.own.is_blind(),
+            alerts: self.alert_counts(),
+            reports_missing: self.sessions.given_up(),
         }
     }
 }
@@ -147,6 +176,22 @@ fn view(component: &Component) -> ComponentView {
         last_audit: component.last_audit(),
         open_findings: count(component.incidents.open_count()),
         watching: component.claims.watch.phase == WatchPhase::Alive,
+        canary: component.canary_report(),
+        maintenance_end: component.maintenance.map(|window| window.end_time),
+    }
+}
+
+/// The findings of one component that are in a state that was asked for.
+fn select<'a>(incidents: &'a Incidents, filter: &FindingFilter, into: &mut Vec<&'a Finding>) {
+    let only_suspicions = filter.suspicions == Suspicions::Only;
+    if filter.suspicions != Suspicions::LeftOut {
+        into.extend(incidents.suspected());
+    }
+    if filter.open != Some(false) && !only_suspicions {
+        into.extend(incidents.open().map(|(finding, ..)| finding));
+    }
+    if filter.open != Some(true) && !only_suspicions {
+        into.extend(incidents.resolved());
     }
 }
 

@@ -11,6 +11,9 @@ use crate::evidence::Part;
 impl FleetState {
     /// Takes a witness's report, each event to the component that it is about.
     pub(crate) fn report(&mut self, report: &WitnessReport, now: Now) -> ReportOutcome {
+        let (observer_id, vantage, posting) =
+            (&report.observer_id, report.vantage, &report.posting);
+        let standing = self.sessions.take(observer_id, vantage, posting, now);
         let mut parts: HashMap<&str, Vec<_>> = HashMap::new();
         if !report.component_id.is_empty() {
             parts.entry(&report.component_id).or_default();
@@ -30,12 +33,15 @@ impl FleetState {
                 sightings,
                 reading: about.then_some(report.reading.as_slice()),
                 sign_off: report.sign_off && about,
+                posting,
+                standing,
             };
             let of_part = self.record(component_id, &part, now);
             outcome.recorded += of_part.recorded;
             outcome.repeated += of_part.repeated;
         }
-        if report.sign_off && report.component_id.is_empty() {
+        let signs_off = report.sign_off && standing.newest && !standing.repeated;
+        if signs_off && report.component_id.is_empty() {
             self.sign_off_everywhere(&report.observer_id, report.vantage, now);
         }
         self.totals.events_witnessed += u64::from(outcome.recorded);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::audit::settings::{AuditSettings, RuleSettings};
+use crate::audit::settings::{AuditSettings, FleetRuleSettings, RuleSettings};
 use crate::evidence::limits::EvidenceLimits;
 use crate::incident::settings::IncidentSettings;
 
@@ -50,6 +50,14 @@ pub(crate) struct FleetSettings {
     pub(crate) audit: AuditSettings,
     /// The life of a finding.
     pub(crate) incident: IncidentSettings,
+    /// Thresholds of the rules about the monitor itself.
+    pub(crate) fleet_rules: FleetRuleSettings,
+    /// A tick that comes later than this stretches the monitor's own deadlines and graces.
+    pub(crate) late_tick: Duration,
+    /// They are stretched to at most 1 + this many times their length.
+    pub(crate) stretch_max: u32,
+    /// Between two beats of the dead man's switch. `None`: there is none.
+    pub(crate) dead_man_interval: Option<Duration>,
 }
 
 impl Default for FleetSettings {
@@ -71,6 +79,10 @@ impl Default for FleetSettings {
             evidence: EvidenceLimits::default(),
             audit: AuditSettings::default(),
             incident: IncidentSettings::default(),
+            fleet_rules: FleetRuleSettings::default(),
+            late_tick: Duration::from_millis(250),
+            stretch_max: 8,
+            dead_man_interval: None,
         }
     }
 }

@@ -8,11 +8,14 @@ use service_kit::clock::Now;
 
 use super::api::{FleetError, Target};
 use super::component::{Component, EXPIRY_INTERVAL, Waiter, Watchfulness};
+use super::own::Own;
 use super::settings::{FleetSettings, Identity};
 use super::unregistered::Unregistered;
 use crate::audit::assess::{no_data, not_monitored};
 use crate::audit::peers::Peers;
-use crate::domain::{Audit, ComponentId, Finding};
+use crate::audit::settings::RuleSettings;
+use crate::domain::{Alert, Audit, ComponentId, Finding};
+use crate::evidence::session::Sessions;
 use crate::incident::{Changes, FindingIds};
 
 /// What the fleet wants done.
@@ -36,6 +39,10 @@ pub(crate) enum Effect {
         waiter: Waiter,
         audit: Arc<Audit>,
     },
+    /// Somebody has to hear of a finding.
+    Alert(Alert),
+    /// The monitor is late itself, or in time again: see [`super::api::Probes::stretch`].
+    Stretch(u32),
 }
 
 /// Counted since the start.
@@ -51,6 +58,7 @@ pub(super) struct Totals {
     pub(super) events_repeated: u64,
     /// Of components that are gone.
     pub(super) evicted_before: u64,
+    pub(super) findings_reopened: u64,
 }
 
 /// The loop's own pulse.
@@ -60,7 +68,7 @@ pub(super) struct Pulse {
     pub(super) last_turn: Instant,
     pub(super) last_tick: Option<Now>,
     pub(super) tick_lateness: Duration,
-    awake_since: Instant,
+    pub(super) awake_since: Instant,
     recovering_until: Instant,
 }
 
@@ -69,6 +77,7 @@ pub(crate) struct FleetState {
     pub(super) settings: FleetSettings,
     pub(super) components: BTreeMap<ComponentId, Component>,
     pub(super) unregistered: Unregistered,
+    pub(super) sessions: Sessions,
     pub(super) totals: Totals,
     pub(super) pulse: Pulse,
     pub(super) report_sequence: u64,
@@ -76,17 +85,26 @@ pub(crate) struct FleetState {
     generations: u64,
     /// Events of all evidence together.
     pub(super) events_held: usize,
-    draining: bool,
-    effects: Vec<Effect>,
     /// As of the newest tick.
     pub(super) peers: Peers,
+    pub(super) draining: bool,
+    pub(super) effects: Vec<Effect>,
+    pub(super) own: Own,
+    /// The rules' thresholds as they were set; those in the settings may be stretched.
+    pub(super) unstretched: RuleSettings,
 }
 
 impl FleetState {
     pub(crate) fn new(settings: FleetSettings, identity: Identity, now: Now) -> Self {
         Self {
+            own: Own::new(&settings, &identity, now),
+            unstretched: settings.rules,
             ids: FindingIds::new(identity.instance_id),
             unregistered: Unregistered::new(settings.evidence),
+            sessions: Sessions::new(
+                settings.evidence.sessions_max,
+                settings.evidence.report_wait,
+            ),
             settings,
             components: BTreeMap::new(),
             totals: Totals::default(),
@@ -116,7 +134,9 @@ impl FleetState {
     /// concluded.
     pub(crate) fn turn(&mut self, now: Now) {
         let allowed = self.settings.tick + self.settings.stall_tolerance;
-        if now.since(self.pulse.last_turn) > allowed {
+        let gap = now.since(self.pulse.last_turn);
+        if gap > allowed {
+            self.note_gap(gap, now);
             self.pulse.awake_since = now.monotonic;
             self.pulse.recovering_until = now.monotonic + self.settings.stall_recovery;
         }
@@ -127,6 +147,8 @@ impl FleetState {
         Watchfulness {
             awake_since: self.pulse.awake_since,
             recovering: now.monotonic < self.pulse.recovering_until,
+            blind: self.own.is_blind(),
+            gather: self.own.gather(&self.settings),
         }
     }
 
@@ -139,7 +161,8 @@ impl FleetState {
         if let Some(known) = self.components.get_mut(&id) {
             let same_way = known.target.endpoint == target.endpoint
                 && known.target.tls == target.tls
-                && known.target.metadata == target.metadata;
+                && known.target.metadata == target.metadata
+                && known.target.canary == target.canary;
             known.target = target;
             if !same_way {
                 self.generations += 1;
@@ -191,15 +214,7 @@ impl FleetState {
             .saturating_sub(component.evidence.events_held());
         self.totals.evicted_before += component.evidence.counters().evicted;
         // Who follows the findings must not wait for ever for these to end.
-        let resolved = component.incidents.open().map(|(finding, ..)| Finding {
-            resolve_time: Some(now.wall),
-            ..finding.clone()
-        });
-        let changes = Changes {
-            resolved: resolved.collect(),
-            ..Changes::default()
-        };
-        self.publish(changes);
+        self.publish(component.incidents.close(now));
         Ok(())
     }
 
@@ -240,7 +255,11 @@ impl FleetState {
         if self.draining {
             return;
         }
-        self.compare_peers();
+        self.compare_peers(now);
+        self.note_lateness(lateness);
+        self.look_again();
+        // Before the single components: what most of them have in common is not theirs.
+        self.evaluate_own(now);
         let ids: Vec<_> = self
             .components
             .iter()
@@ -249,6 +268,7 @@ impl FleetState {
                     || component.expires <= now.monotonic
                     || component.audit_wanted
                     || component.probe_restart.is_some()
+                    || component.maintenance_over(now)
             })
             .map(|(id, _)| id.clone())
             .collect();
@@ -271,6 +291,13 @@ impl FleetState {
             let left = before.saturating_sub(component.evidence.events_held());
             self.events_held = self.events_held.saturating_sub(left);
         }
+        if component.maintenance_over(now) {
+            let changes = component.leave_maintenance();
+            self.publish(changes);
+        }
+        let Some(component) = self.components.get_mut(id) else {
+            return;
+        };
         if component
             .probe_restart
             .is_some_and(|at| at <= now.monotonic)
@@ -299,6 +326,7 @@ impl FleetState {
     }
 
     fn evaluate(&mut self, id: &ComponentId, now: Now) {
+        self.look_around(id, now);
         let watch = self.watchfulness(now);
         let Some(component) = self.components.get_mut(id) else {
             return;
@@ -308,10 +336,7 @@ impl FleetState {
         let grace = self.settings.rules.watch_grace;
         let unheard = !component.awaits_audit(now)
             && (component.claims.needs_audit(grace, watch.awake_since, now)
-                || component
-                    .claims
-                    .track
-                    .wants_audit(&self.settings.rules, now));
+                || component.claims.wants_audit(&self.settings.rules, now));
         let news = unheard
             || changes.suspected
             || !changes.is_empty()
@@ -326,6 +351,15 @@ impl FleetState {
         }
         if news {
             self.want_audit(id, now);
+        }
+    }
+
+    /// Before a component in trouble is judged, whether it shares it with most others.
+    pub(super) fn look_around(&mut self, id: &ComponentId, now: Now) {
+        let awake_since = self.pulse.awake_since;
+        let component = self.components.get(id);
+        if component.is_some_and(|known| known.in_trouble(&self.settings, awake_since, now)) {
+            self.evaluate_own_soon(now);
         }
     }
 
@@ -351,15 +385,33 @@ impl FleetState {
         for finding in &changes.opened {
             let open = self.totals.findings_open.entry(finding.key()).or_default();
             *open += 1;
-            self.totals.findings_opened += 1;
+            match finding.reopened {
+                0 => self.totals.findings_opened += 1,
+                _ => self.totals.findings_reopened += 1,
+            }
         }
         for finding in &changes.resolved {
             let open = self.totals.findings_open.entry(finding.key()).or_default();
             *open = open.saturating_sub(1);
             self.totals.findings_resolved += 1;
         }
-        let changed = changes.opened.into_iter().chain(changes.resolved);
+        for (was, finding) in &changes.worsened {
+            let (rule_id, severity) = finding.key();
+            let before = self.totals.findings_open.entry((rule_id, was.name()));
+            let before = before.or_default();
+            *before = before.saturating_sub(1);
+            *self
+                .totals
+                .findings_open
+                .entry((rule_id, severity))
+                .or_default() += 1;
+        }
+        let worsened = changes.worsened.into_iter().map(|(_, finding)| finding);
+        let changed = changes.opened.into_iter().chain(worsened);
+        let changed = changed.chain(changes.resolved);
         self.effects.extend(changed.map(Effect::Publish));
+        let alerts = changes.alerts.into_iter();
+        self.effects.extend(alerts.map(Effect::Alert));
     }
 
     /// The process shuts down: nothing is concluded any more, and what is known can be read

@@ -1,7 +1,11 @@
 //! Stories: what the fleet makes of what happens, on a clock that moves by hand.
 
+mod canary;
 mod claims;
+mod evidence;
+mod flock;
 mod scale;
+mod simulation;
 mod stories;
 mod teller;
 mod wiring;

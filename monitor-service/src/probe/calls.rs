@@ -15,6 +15,7 @@ use super::convert;
 use super::error::{classify, connection_lost};
 use super::pulse::Pulse;
 use super::settings::ProbeSettings;
+use super::stretch::Stretch;
 use crate::domain::{Answer, CallError, HealthClaim, MetricsClaim, Probed};
 
 /// Everything that calling one target takes.
@@ -25,6 +26,7 @@ pub(super) struct Caller {
     pub(super) settings: ProbeSettings,
     pub(super) clock: Clock,
     pub(super) pulse: Arc<Pulse>,
+    pub(super) stretch: Arc<Stretch>,
 }
 
 /// The fate of an audit whose calls could not be made at all.
@@ -72,7 +74,11 @@ impl Caller {
         Ok((answer, echoed))
     }
 
-    async fn metrics(&self) -> Result<Answer<MetricsClaim>, CallError> {
+    /// The counters alone.
+    ///
+    /// # Errors
+    /// Why there was no answer.
+    pub(super) async fn metrics(&self) -> Result<Answer<MetricsClaim>, CallError> {
         let ask =
             |mut client: Client| async move { client.get_metrics(GetMetricsRequest {}).await };
         let answer = self.call(ask).await?;
@@ -97,15 +103,21 @@ impl Caller {
                 other => other,
             }
         };
-        match tokio::time::timeout(self.settings.call_deadline, attempts).await {
+        let deadline = self.call_deadline();
+        match tokio::time::timeout(deadline, attempts).await {
             Ok(Ok(response)) => Ok(Answer {
                 value: response.into_inner(),
                 sent,
                 received: self.clock.now(),
             }),
             Ok(Err(status)) => Err(self.failure(&status)),
-            Err(_) => Err(self.no_answer(self.settings.call_deadline)),
+            Err(_) => Err(self.no_answer(deadline)),
         }
+    }
+
+    /// How long a call may take now: longer than set while the monitor itself is late.
+    pub(super) fn call_deadline(&self) -> Duration {
+        self.stretch.of(self.settings.call_deadline)
     }
 
     /// What a failed call or stream says.

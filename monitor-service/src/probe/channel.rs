@@ -1,11 +1,13 @@
 //! One target's channel: connected on demand, kept for ever, pinged while idle.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::Uri;
 use hyper_util::rt::TokioIo;
+use monitorable::bridge::v1::agent_events_client::AgentEventsClient;
 use monitorable::monitorable::v1::monitorable_client::MonitorableClient;
 use tokio::net::{TcpStream, lookup_host};
 use tonic::metadata::{AsciiMetadataKey, AsciiMetadataValue};
@@ -22,13 +24,24 @@ pub(crate) const MAX_ANSWER_BYTES: usize = 1024 * 1024;
 /// HTTP/2 flow-control window of each stream and connection, in bytes. Small, because thousands
 /// of channels may be open; it still holds a large report.
 const WINDOW_BYTES: u32 = 64 * 1024;
-/// Calls that may wait for one channel: two of an audit, one stream, and as many retries.
+/// Calls that may wait for one channel: two of an audit, one stream, two of synthetic runs, and
+/// retries.
 const CALLS_WAITING: usize = 8;
 /// Largest header block of an answer, in bytes.
 const MAX_HEADER_BYTES: u32 = 16 * 1024;
 
 /// A client of one target.
 pub(crate) type Client = MonitorableClient<InterceptedService<Channel, SendMetadata>>;
+
+/// A client for handing agents' events to one target.
+pub(crate) type EventsClient = AgentEventsClient<InterceptedService<Channel, SendMetadata>>;
+
+/// A target's clients, on one channel.
+pub(crate) struct Opened {
+    pub(crate) client: Client,
+    pub(crate) events: EventsClient,
+    pub(crate) link: Arc<Link>,
+}
 
 /// Adds the target's metadata to each call.
 #[derive(Clone)]
@@ -74,14 +87,11 @@ impl Link {
     }
 }
 
-/// Makes a target's client; nothing is sent yet.
+/// Makes a target's clients; nothing is sent yet.
 ///
 /// # Errors
 /// A phrase that names the field, where TLS options or metadata are not usable.
-pub(crate) fn open(
-    target: &Target,
-    settings: &ProbeSettings,
-) -> Result<(Client, Arc<Link>), String> {
+pub(crate) fn open(target: &Target, settings: &ProbeSettings) -> Result<Opened, String> {
     let endpoint = endpoint(target, settings)?;
     let interceptor = SendMetadata {
         entries: metadata(target)?,
@@ -92,9 +102,15 @@ pub(crate) fn open(
         tower::service_fn(move |uri: Uri| connect(uri, link.clone(), deadline))
     };
     let channel = endpoint.connect_with_connector_lazy(connector);
+    let events = AgentEventsClient::with_interceptor(channel.clone(), interceptor.clone())
+        .max_decoding_message_size(MAX_ANSWER_BYTES);
     let client = MonitorableClient::with_interceptor(channel, interceptor)
         .max_decoding_message_size(MAX_ANSWER_BYTES);
-    Ok((client, link))
+    Ok(Opened {
+        client,
+        events,
+        link,
+    })
 }
 
 /// Whether a client could be made of the target; nothing is made.
@@ -187,8 +203,6 @@ pub(super) fn no_connection_within(deadline: Duration) -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, why)
 }
 
-/// Tries each address of the host in turn, each with an even share of the time, so that one that
-/// swallows packets leaves time for the next.
 async fn connect_any(uri: &Uri, deadline: Duration) -> Result<TcpStream, io::Error> {
     let host = uri
         .host()
@@ -197,10 +211,19 @@ async fn connect_any(uri: &Uri, deadline: Duration) -> Result<TcpStream, io::Err
         .trim_end_matches(']');
     let port = uri.port_u16().unwrap_or_default();
     let addresses: Vec<_> = lookup_host((host, port)).await?.collect();
+    connect_first(&addresses, deadline).await
+}
+
+/// Tries each address of a host in turn, each with an even share of the time, so that one that
+/// swallows packets leaves time for the next.
+pub(crate) async fn connect_first(
+    addresses: &[SocketAddr],
+    deadline: Duration,
+) -> Result<TcpStream, io::Error> {
     let share = deadline / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
-    let mut last = io::Error::other(format!("{host:?} has no address"));
+    let mut last = io::Error::other("the host has no address");
     for address in addresses {
-        match tokio::time::timeout(share, TcpStream::connect(address)).await {
+        match tokio::time::timeout(share, TcpStream::connect(*address)).await {
             Ok(Ok(stream)) => return Ok(stream),
             Ok(Err(error)) => last = error,
             Err(_) => last = no_connection_within(share),

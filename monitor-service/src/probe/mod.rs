@@ -6,8 +6,10 @@ mod calls;
 pub(crate) mod channel;
 pub(crate) mod convert;
 pub(crate) mod error;
-mod pulse;
+mod pace;
+pub(crate) mod pulse;
 pub(crate) mod settings;
+mod stretch;
 #[cfg(test)]
 mod tests;
 mod watch;
@@ -23,8 +25,12 @@ use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinSet};
 
 use self::calls::Caller;
+use self::channel::Opened;
+use self::pace::Pace;
 use self::pulse::Pulse;
 use self::settings::ProbeSettings;
+use self::stretch::Stretch;
+use crate::canary::Canaries;
 use crate::domain::{ComponentId, ProbeEvent};
 use crate::fleet::api::{Command, FleetHandle, Probes, Target};
 
@@ -36,14 +42,14 @@ const BURST_GAP: Duration = Duration::from_secs(1);
 
 /// A way to tell the fleet what one probe saw.
 #[derive(Clone)]
-struct Reporter {
-    component_id: ComponentId,
-    generation: u64,
-    fleet: FleetHandle,
+pub(crate) struct Reporter {
+    pub(crate) component_id: ComponentId,
+    pub(crate) generation: u64,
+    pub(crate) fleet: FleetHandle,
 }
 
 impl Reporter {
-    async fn tell(&self, event: ProbeEvent) {
+    pub(crate) async fn tell(&self, event: ProbeEvent) {
         let command = Command::Probe {
             component_id: self.component_id.clone(),
             generation: self.generation,
@@ -57,11 +63,16 @@ impl Reporter {
 struct Running {
     audit: Arc<Notify>,
     task: AbortHandle,
+    /// The monitor's own runs through it.
+    canary: Option<AbortHandle>,
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
         self.task.abort();
+        if let Some(canary) = &self.canary {
+            canary.abort();
+        }
     }
 }
 
@@ -76,8 +87,12 @@ pub(crate) struct ProbeSet {
     settings: ProbeSettings,
     clock: Clock,
     pulse: Arc<Pulse>,
+    stretch: Arc<Stretch>,
     running: HashMap<ComponentId, Running>,
+    pace: Arc<Pace>,
     burst: Burst,
+    /// `None`: no runs of the monitor's own are sent.
+    canaries: Option<Canaries>,
 }
 
 impl ProbeSet {
@@ -92,13 +107,39 @@ impl ProbeSet {
             settings,
             clock,
             pulse: pulse.clone(),
+            stretch: Arc::default(),
             running: HashMap::new(),
+            pace: Arc::new(Pace::new(&settings)),
             burst: Burst {
                 last: None,
                 started: 0,
             },
+            canaries: None,
         };
         (set, pulse.run())
+    }
+
+    /// The same, and runs of the monitor's own are sent through every target.
+    pub(crate) fn with_canaries(mut self, canaries: Canaries) -> Self {
+        self.canaries = Some(canaries);
+        self
+    }
+
+    fn start_canary(
+        &self,
+        target: &Target,
+        opened: &Opened,
+        reporter: &Reporter,
+        delay: Duration,
+    ) -> Option<AbortHandle> {
+        let runs = self.canaries.as_ref()?.through(
+            target,
+            opened.events.clone(),
+            self.settings,
+            (self.clock, self.pulse.clone()),
+            (reporter.clone(), delay),
+        )?;
+        Some(tokio::spawn(runs).abort_handle())
     }
 
     /// Zero for a start on its own; a random share of a growing span for each one of a burst.
@@ -125,22 +166,35 @@ impl Probes for ProbeSet {
             generation,
             fleet,
         };
+        let opened = channel::open(&target, &self.settings);
+        let canary = opened
+            .as_ref()
+            .ok()
+            .and_then(|opened| self.start_canary(&target, opened, &reporter, delay));
         let probe = Probe {
-            caller: channel::open(&target, &self.settings).map(|(client, link)| Caller {
-                client,
-                link,
+            caller: opened.map(|opened| Caller {
+                client: opened.client,
+                link: opened.link,
                 settings: self.settings,
                 clock: self.clock,
                 pulse: self.pulse.clone(),
+                stretch: self.stretch.clone(),
             }),
             reporter: reporter.clone(),
             audit: audit.clone(),
             audit_interval: self.settings.audit_interval,
+            clock: self.clock,
+            pace: self.pace.clone(),
         };
         let task = tokio::spawn(supervise(probe.run(delay), reporter)).abort_handle();
         // A probe that ran under this id before ends here.
-        self.running
-            .insert(target.component_id, Running { audit, task });
+        let running = Running {
+            audit,
+            task,
+            canary,
+        };
+        self.running.insert(target.component_id, running);
+        self.pace.shared_by(self.running.len());
     }
 
     fn audit_now(&mut self, component_id: &str) {
@@ -151,6 +205,11 @@ impl Probes for ProbeSet {
 
     fn stop(&mut self, component_id: &str) {
         self.running.remove(component_id);
+        self.pace.shared_by(self.running.len());
+    }
+
+    fn stretch(&mut self, factor: u32) {
+        self.stretch.set(factor);
     }
 }
 
@@ -178,6 +237,8 @@ struct Probe {
     reporter: Reporter,
     audit: Arc<Notify>,
     audit_interval: Duration,
+    clock: Clock,
+    pace: Arc<Pace>,
 }
 
 impl Probe {
@@ -188,30 +249,44 @@ impl Probe {
                     tokio::time::sleep(delay).await;
                     watch::run(caller.clone(), self.reporter.clone(), self.audit.clone()).await;
                 };
-                tokio::join!(watching, self.audit_for_ever(delay));
+                tokio::join!(watching, self.look_for_ever(delay));
             }
-            Err(_) => self.audit_for_ever(delay).await,
+            Err(_) => self.look_for_ever(delay).await,
         }
     }
 
-    /// Audits after `delay`, then once an interval, and whenever it is notified. Notifications
-    /// that come while an audit runs are one audit more, however many they are.
-    async fn audit_for_ever(&self, delay: Duration) {
-        let mut pause = delay;
+    /// Audits after `delay`, then once an interval, and whenever it is notified; in between it looks
+    /// with the same two calls. Notifications that come while calls are under way are one audit
+    /// more, however many they are.
+    async fn look_for_ever(&self, delay: Duration) {
+        let mut audit_at = self.clock.now().later(delay).monotonic;
         loop {
-            tokio::select! {
-                () = self.audit.notified() => {}
-                () = tokio::time::sleep(pause) => {}
-            }
+            let to_audit = audit_at.saturating_duration_since(self.clock.now().monotonic);
+            let pause = to_audit.min(backoff::jittered(self.pace.interval()));
+            let asked = tokio::select! {
+                () = self.audit.notified() => true,
+                () = tokio::time::sleep(pause) => pause == to_audit,
+            };
             let probed = match &self.caller {
                 Ok(caller) => caller.probe().await,
                 Err(why) => calls::not_probed(why),
             };
-            self.reporter
-                .tell(ProbeEvent::Probed(Box::new(probed)))
-                .await;
+            // An answer that did not come is told with all that belongs to it.
+            let is_audit = asked || probed.health.is_err() || probed.metrics.is_err();
+            if is_audit {
+                audit_at = self
+                    .clock
+                    .now()
+                    .later(backoff::jittered(self.audit_interval))
+                    .monotonic;
+            }
+            let probed = Box::new(probed);
+            let told = match is_audit {
+                true => ProbeEvent::Probed(probed),
+                false => ProbeEvent::Glanced(probed),
+            };
+            self.reporter.tell(told).await;
             tokio::time::sleep(MIN_AUDIT_GAP).await;
-            pause = backoff::jittered(self.audit_interval);
         }
     }
 }

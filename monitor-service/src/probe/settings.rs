@@ -28,6 +28,12 @@ pub(crate) struct ProbeSettings {
     /// Components that start together are spread out by this much each, so that a restart with
     /// 1,000 components does not call them all in one instant.
     pub(crate) start_pace: Duration,
+    /// Between two looks at one component, with the calls of an audit: what only calls can show
+    /// must not wait for the next audit.
+    pub(crate) glance_interval: Duration,
+    /// Looks a second at all components together; where there are more, each is looked at less
+    /// often. At least 1.
+    pub(crate) glance_rate: u32,
 }
 
 impl Default for ProbeSettings {
@@ -43,6 +49,8 @@ impl Default for ProbeSettings {
             keepalive_timeout: Duration::from_secs(2),
             silence_limit: Duration::from_secs(30),
             start_pace: Duration::from_millis(4),
+            glance_interval: Duration::from_secs(1),
+            glance_rate: 1_000,
         }
     }
 }

@@ -96,6 +96,7 @@ impl Scene {
             labels: Default::default(),
             tls: None,
             metadata: [("authorization".to_owned(), "Bearer t".to_owned())].into(),
+            canary: Default::default(),
         };
         self.probes.start(target, 7, self.fleet.clone());
     }

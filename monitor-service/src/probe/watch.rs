@@ -91,13 +91,14 @@ async fn open(
         let first = stream.message().await?;
         Ok((stream, first))
     };
-    match tokio::time::timeout(settings.call_deadline, opening).await {
+    let deadline = caller.call_deadline();
+    match tokio::time::timeout(deadline, opening).await {
         Ok(Ok((stream, Some(first)))) => Ok((stream, first)),
         Ok(Ok((_, None))) => Err(CallError::Malformed(
             "the watch stream ended without a message".to_owned(),
         )),
         Ok(Err(status)) => Err(caller.failure(&status)),
-        Err(_) => Err(caller.no_answer(settings.call_deadline)),
+        Err(_) => Err(caller.no_answer(deadline)),
     }
 }
 
@@ -133,7 +134,8 @@ impl Followed<'_> {
         promise: Option<Duration>,
     ) -> Result<Option<WatchHealthResponse>, Ended> {
         let limit = self.caller.settings.silence_limit;
-        let patience = promise.map_or(limit, |promise| promise.saturating_add(PROMISE_GRACE));
+        let grace = self.caller.stretch.of(PROMISE_GRACE);
+        let patience = promise.map_or(limit, |promise| promise.saturating_add(grace));
         let patience = patience.min(limit);
         let received = match tokio::time::timeout(patience, self.stream.message()).await {
             Ok(received) => received,

@@ -115,11 +115,13 @@ pub(super) struct FindingsQuery {
     component_id: String,
     #[serde(default)]
     rule_id: String,
-    /// `open`, `resolved`, or absent for both.
+    /// `open`, `resolved`, `suspected`, or absent for open and resolved ones.
     #[serde(default)]
     state: String,
     #[serde(default)]
     limit: u32,
+    #[serde(default)]
+    include_suspected: bool,
 }
 
 pub(super) async fn findings(
@@ -131,8 +133,11 @@ pub(super) async fn findings(
         "" => wire::finding::State::Unspecified,
         "open" => wire::finding::State::Open,
         "resolved" => wire::finding::State::Resolved,
+        "suspected" => wire::finding::State::Suspected,
         other => {
-            let why = format!("state: {other:?} is not allowed; allowed are open and resolved");
+            let why = format!(
+                "state: {other:?} is not allowed; allowed are open, resolved and suspected"
+            );
             return Err(Failure::new(StatusCode::BAD_REQUEST, why));
         }
     };
@@ -141,6 +146,7 @@ pub(super) async fn findings(
         rule_id: asked.rule_id,
         state: state.into(),
         limit: asked.limit,
+        include_suspected: asked.include_suspected,
     });
     let filter = filter.map_err(Status::from)?;
     let list = |reply| Command::Findings { filter, reply };

@@ -70,6 +70,7 @@ function showSummary(summary) {
     const label = verdict.replace("_", " ").toLowerCase();
     tile(list, verdict.toLowerCase(), label[0].toUpperCase() + label.slice(1), at(verdict));
   }
+  tile(list, "lateness", "Own lateness", summary.local_lateness === undefined ? "–" : `${Math.round(parseFloat(summary.local_lateness) * 1000)} ms`);
   tile(list, "observers", "Observers", String(summary.observers));
   tile(list, "witnessed", "Events witnessed", summary.events_witnessed.toLocaleString());
 }
@@ -140,13 +141,14 @@ function makeRow(id) {
   const path = document.createElementNS(svg, "path");
   spark.append(path);
   cells[0].append(verdict);
-  cells[1].append(button, labels);
+  const maintenance = element("span", "maintenance");
+  cells[1].append(button, labels, maintenance);
   cells[3].append(spark);
   cells[2].className = cells[4].className = "number";
   cells[7].className = "endpoint";
   tr.append(...cells);
   inSight.observe(tr);
-  return { tr, cells, verdict, labels, spark, path };
+  return { tr, cells, verdict, labels, maintenance, spark, path };
 }
 
 function updateRow(row, status) {
@@ -154,6 +156,7 @@ function updateRow(row, status) {
   setText(row.verdict, words(status.verdict));
   setClass(row.verdict, `verdict v-${plain(status.verdict)}`);
   setText(row.labels, Object.entries(component.labels).map(([key, value]) => `${key}=${value}`).join(" "));
+  setText(row.maintenance, status.maintenance_end_time ? `in maintenance until ${time(status.maintenance_end_time)}` : "");
   setText(row.cells[2], status.last_audit_time ? status.score.toFixed(0) : "–");
   setText(row.cells[4], String(status.open_findings));
   setText(row.cells[5], status.watching ? "up" : "down");
@@ -213,14 +216,15 @@ function makeFinding() {
   const rule = element("strong");
   const where = element("span");
   const when = element("span");
-  head.append(rule, where, when);
+  const special = element("span");
+  head.append(rule, where, when, special);
   const message = element("p");
   const details = element("details");
   const summary = element("summary");
   const evidence = element("ul");
   details.append(summary, evidence);
   item.append(head, message, details);
-  return { item, rule, where, when, message, summary, evidence };
+  return { item, rule, where, when, special, message, summary, evidence };
 }
 
 function updateFinding(shown, finding) {
@@ -229,6 +233,8 @@ function updateFinding(shown, finding) {
   setText(shown.rule, `${finding.rule_id} · ${words(finding.severity)}`);
   setText(shown.where, finding.subject ? `${finding.component_id} · ${finding.subject}` : finding.component_id);
   setText(shown.when, open ? `since ${time(finding.open_time)}` : `${time(finding.open_time)} to ${time(finding.resolve_time)}`);
+  const back = finding.reopened === 1 ? "came back once" : `came back ${finding.reopened} times`;
+  setText(shown.special, [finding.reopened ? back : "", finding.in_maintenance ? "in maintenance" : ""].filter(Boolean).join(", "));
   setText(shown.message, finding.message);
   setText(shown.summary, `Evidence (${finding.evidence.length})`);
   finding.evidence.forEach((piece, index) => {
@@ -258,6 +264,15 @@ function findingsList(listId, emptyId) {
     });
     $(emptyId).hidden = findings.length > 0;
   };
+}
+
+// What the monitor found about itself comes first: it says how far the rest can be believed.
+const ABOUT_ITSELF = ["observer_blind", "alert_path_dead"];
+
+function showOwn(findings) {
+  const own = findings.filter((finding) => ABOUT_ITSELF.includes(finding.rule_id));
+  $("blind").hidden = own.length === 0;
+  setText($("blind"), own.map((finding) => finding.message).join(" "));
 }
 
 const showOpen = findingsList("findings", "findings-empty");
@@ -294,6 +309,12 @@ function facts(audit) {
   if (validation) {
     found.push(["Witnesses", `${validation.producers} producers, ${validation.consumers} consumers; ${validation.produced} produced, ${validation.consumed} consumed, ${validation.unseen} unseen`]);
     found.push([words(validation.agreement), validation.message]);
+  }
+  const canary = audit.canary;
+  if (canary) {
+    const last = canary.last_success_time ? `last whole at ${time(canary.last_success_time)} in ${canary.last_delay}, median ${canary.delay_median}` : "none came back whole";
+    found.push(["Synthetic runs", `${canary.succeeded} whole, ${canary.failed} failed; ${last}`]);
+    if (canary.error) found.push(["Newest synthetic run", canary.error]);
   }
   for (const [part, score] of Object.entries(audit.overall_assessment.component_scores)) found.push([`Score of ${part}`, score.toFixed(0)]);
   return found;
@@ -334,6 +355,7 @@ async function refresh() {
   components.forEach(note);
   showComponents();
   showOpen(open.findings);
+  showOwn(open.findings);
   showResolved(resolved.findings);
   const more = $("findings-more");
   more.hidden = summary.open_findings <= open.findings.length;

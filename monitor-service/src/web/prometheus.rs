@@ -1,11 +1,13 @@
 //! The metrics page.
 
+use std::time::SystemTime;
+
 use service_kit::exposition::Page;
 use service_kit::http::{Exposition, MetricsSource};
 
 use crate::domain::Verdict;
 use crate::edge::self_report::SelfMonitor;
-use crate::fleet::api::{ComponentView, SelfReport};
+use crate::fleet::api::{AlertCounts, ComponentView, SelfReport};
 
 /// Components that have a line of their own; a scraper must survive the largest fleet.
 const MAX_COMPONENT_LINES: usize = 2_000;
@@ -33,6 +35,12 @@ fn page(format: Exposition, report: &SelfReport, views: &[ComponentView]) -> Str
         "How late the working loop's last tick was.",
     )
     .value(&[], report.tick_lateness.as_secs_f64());
+    page.gauge(
+        "monitor_local_stretch_factor",
+        "By how much the monitor stretches its deadlines and graces, being late itself; 1 at best.",
+    )
+    .count(&[], u64::from(report.stretch));
+    alerts(&mut page, &report.alerts);
     page.gauge(
         "monitor_loop_proven",
         "1 where the working loop has turned and its tick came in time, else 0.",
@@ -62,8 +70,45 @@ fn findings(page: &mut Page, report: &SelfReport) {
     }
     page.counter("monitor_findings_opened", "Findings ever opened.")
         .count(&[], report.findings_opened);
+    page.counter(
+        "monitor_findings_reopened",
+        "How often resolved findings came back.",
+    )
+    .count(&[], report.findings_reopened);
     page.counter("monitor_findings_resolved", "Findings ever resolved.")
         .count(&[], report.findings_resolved);
+}
+
+fn alerts(page: &mut Page, alerts: &AlertCounts) {
+    for (name, help, count) in [
+        (
+            "monitor_alerts_delivered",
+            "Alerts that a receiver took.",
+            alerts.delivered,
+        ),
+        (
+            "monitor_alerts_failed",
+            "Alerts that were refused, or failed after all their attempts.",
+            alerts.failed,
+        ),
+        (
+            "monitor_alerts_dropped",
+            "Alerts that found the queue full.",
+            alerts.dropped,
+        ),
+        (
+            "monitor_dead_man_beats_confirmed",
+            "Beats that the dead man's switch confirmed.",
+            alerts.beats_confirmed,
+        ),
+        (
+            "monitor_dead_man_beats_failed",
+            "Beats that it did not.",
+            alerts.beats_failed,
+        ),
+    ] {
+        page.counter(name, help).count(&[], count);
+    }
 }
 
 fn components(page: &mut Page, views: &[ComponentView]) {
@@ -88,6 +133,13 @@ fn components(page: &mut Page, views: &[ComponentView]) {
     for view in shown.iter().filter(|view| view.last_audit.is_some()) {
         family.value(&[("component", &*view.target.component_id)], view.score);
     }
+    canaries(page, shown);
+    let maintained = views.iter().filter(|view| view.maintenance_end.is_some());
+    page.gauge(
+        "monitor_components_in_maintenance",
+        "Components with an open maintenance window.",
+    )
+    .count(&[], maintained.count() as u64);
     page.gauge(
         "monitor_components_hidden",
         "Components beyond the limit of lines on this page.",
@@ -99,6 +151,56 @@ fn components(page: &mut Page, views: &[ComponentView]) {
         "Components whose watch stream is up.",
     )
     .count(&[], watching as u64);
+}
+
+/// The monitor's own runs; a component through which none is sent has no line.
+fn canaries(page: &mut Page, shown: &[ComponentView]) {
+    let reports = || {
+        shown.iter().filter_map(|view| {
+            let id: &str = &view.target.component_id;
+            view.canary.as_ref().map(|report| (id, report))
+        })
+    };
+    let mut family = page.counter(
+        "monitor_canary_runs",
+        "Synthetic runs through a component that came back whole, and those that did not.",
+    );
+    for (component, report) in reports() {
+        for (result, count) in [("whole", report.succeeded), ("failed", report.failed)] {
+            family.count(&[("component", component), ("result", result)], count);
+        }
+    }
+    let mut family = page.gauge(
+        "monitor_canary_delay_seconds",
+        "From handing in the last whole synthetic run to reading all of it back.",
+    );
+    for (component, report) in reports() {
+        if let Some(delay) = report.last_delay {
+            family.value(&[("component", component)], delay.as_secs_f64());
+        }
+    }
+    let mut family = page.gauge(
+        "monitor_canary_failing",
+        "1 where the newest synthetic run did not come back whole, else 0.",
+    );
+    for (component, report) in reports() {
+        family.count(
+            &[("component", component)],
+            u64::from(!report.error.is_empty()),
+        );
+    }
+    let mut family = page.gauge(
+        "monitor_canary_last_success_timestamp_seconds",
+        "When the last whole synthetic run came back.",
+    );
+    for (component, report) in reports() {
+        let since_epoch = report
+            .last_success
+            .and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
+        if let Some(at) = since_epoch {
+            family.value(&[("component", component)], at.as_secs_f64());
+        }
+    }
 }
 
 fn evidence(page: &mut Page, report: &SelfReport) {
@@ -114,6 +216,11 @@ fn evidence(page: &mut Page, report: &SelfReport) {
         "Pieces of evidence that left because a bound was reached.",
     )
     .count(&[], report.evidence_evicted);
+    page.counter(
+        "monitor_evidence_reports_missing",
+        "Numbered reports that were waited for in vain.",
+    )
+    .count(&[], report.reports_missing);
     for (name, help, value) in [
         (
             "monitor_observers",
@@ -148,10 +255,11 @@ const VERDICTS: [Verdict; 7] = [
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-    use std::time::{Duration, SystemTime};
+    use std::time::Duration;
 
     use super::*;
-    use crate::fleet::api::Target;
+    use crate::domain::CanaryReport;
+    use crate::fleet::api::{CanaryTarget, Target};
 
     fn report() -> SelfReport {
         SelfReport {
@@ -173,6 +281,15 @@ mod tests {
             threads_witnessed: 1,
             runs_witnessed: 1,
             observers: 1,
+            findings_reopened: 1,
+            stretch: 2,
+            blind: false,
+            alerts: AlertCounts {
+                delivered: 4,
+                failed: 1,
+                ..AlertCounts::default()
+            },
+            reports_missing: 0,
         }
     }
 
@@ -185,12 +302,22 @@ mod tests {
                     labels: BTreeMap::new(),
                     tls: None,
                     metadata: BTreeMap::new(),
+                    canary: CanaryTarget::default(),
                 },
                 verdict: Verdict::Down,
                 score: 0.0,
                 last_audit: Some(SystemTime::UNIX_EPOCH),
                 open_findings: 0,
                 watching: false,
+                canary: Some(CanaryReport {
+                    succeeded: 7,
+                    failed: 2,
+                    last_success: Some(SystemTime::UNIX_EPOCH + Duration::from_secs(9)),
+                    last_delay: Some(Duration::from_millis(5)),
+                    error: "no welcome".to_owned(),
+                    ..CanaryReport::default()
+                }),
+                maintenance_end: None,
             })
             .collect()
     }
@@ -204,6 +331,15 @@ mod tests {
             "monitor_findings_open{rule=\"black_hole\",severity=\"critical\"} 2",
             "monitor_component_verdict{component=\"c0\",verdict=\"VERDICT_DOWN\"} 1",
             "monitor_evidence_events_total 9",
+            "monitor_canary_runs_total{component=\"c0\",result=\"whole\"} 7",
+            "monitor_canary_runs_total{component=\"c0\",result=\"failed\"} 2",
+            "monitor_canary_delay_seconds{component=\"c0\"} 0.005",
+            "monitor_canary_failing{component=\"c0\"} 1",
+            "monitor_canary_last_success_timestamp_seconds{component=\"c0\"} 9",
+            "monitor_alerts_delivered_total 4",
+            "monitor_alerts_failed_total 1",
+            "monitor_local_stretch_factor 2",
+            "monitor_findings_reopened_total 1",
         ] {
             assert!(
                 page.contains(&format!("{line}\n")),

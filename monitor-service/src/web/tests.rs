@@ -28,7 +28,13 @@ fn edge() -> Edge {
     let probes = ProbeSettings::default();
     let (set, pulse) = ProbeSet::new(probes, clock);
     tokio::spawn(pulse);
-    let (fleet, working) = fleet::start(FleetSettings::default(), identity.clone(), clock, set);
+    let (fleet, working) = fleet::start(
+        FleetSettings::default(),
+        identity.clone(),
+        clock,
+        set,
+        crate::alert::Outbox::closed(),
+    );
     tokio::spawn(working);
     let shutdown = CancellationToken::new();
     let (_, changes) = watch::channel(Fingerprint::default());
@@ -114,9 +120,15 @@ async fn receipts_are_checked_as_over_grpc_and_readable_from_anywhere() {
     };
     let (response, text) = send(&edge, "POST", path, &report(event)).await;
     assert_eq!(response.status(), StatusCode::OK, "{text}");
-    assert_eq!(text, r#"{"recorded":1,"repeated_events":0}"#);
+    assert!(
+        text.ends_with(r#""recorded":1,"repeated_events":0}"#),
+        "{text}"
+    );
     let (_, text) = send(&edge, "POST", path, &report(event)).await;
-    assert_eq!(text, r#"{"recorded":0,"repeated_events":1}"#);
+    assert!(
+        text.ends_with(r#""recorded":0,"repeated_events":1}"#),
+        "{text}"
+    );
     let bad = report(&format!(r#"{event},{{"event_id":"two words"}}"#));
     let (response, text) = send(&edge, "POST", path, &bad).await;
     assert_eq!(response.status(), StatusCode::BAD_REQUEST);

@@ -26,8 +26,22 @@ const FLAT_PERCENT: u64 = 10;
 const WARM_UP_MINUTES: u64 = 3;
 /// Shorter memories than by default, so that what is kept on purpose is full by then and only a
 /// leak goes on growing.
-const BRIDGE_FLAGS: [&str; 4] = ["--hub-window-age", "1m", "--hub-run-idle", "1m"];
-const MONITOR_FLAGS: [&str; 4] = ["--evidence-window", "1m", "--fleet-audits", "4"];
+const BRIDGE_FLAGS: [&str; 6] = [
+    "--hub-window-age",
+    "1m",
+    "--hub-run-idle",
+    "1m",
+    "--hub-idempotency-entries",
+    "8192",
+];
+const MONITOR_FLAGS: [&str; 6] = [
+    "--evidence-window",
+    "1m",
+    "--fleet-audits",
+    "4",
+    "--probe-audit-interval",
+    "5s",
+];
 
 struct Options {
     minutes: u64,

@@ -10,11 +10,11 @@ use monitorable_tests::fake::Fake;
 use monitorable_tests::process::Service;
 use monitorable_tests::publisher::Run;
 
-use crate::pair::{BRIDGE, Pair, SOON};
+use crate::pair::{BRIDGE, NO_CANARY, Pair, SOON};
 
 #[tokio::test]
 async fn end_to_end_audit_flow() {
-    let pair = Pair::start(&[], &[]).await;
+    let pair = Pair::start(&[], NO_CANARY).await;
     let (producers, consumers) = (pair.producer_witness(), pair.consumer_witness());
     let publisher = pair.witnessed_publisher(&producers);
     let mut reader = pair.witnessed_reader("flow", &consumers).await;

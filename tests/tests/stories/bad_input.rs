@@ -267,7 +267,7 @@ fn report() -> ReportEventsRequest {
         events: vec![observed("event-1")],
         component_id: "a".to_owned(),
         reading: vec!["chat".to_owned()],
-        sign_off: false,
+        ..ReportEventsRequest::default()
     }
 }
 
@@ -301,7 +301,30 @@ const SPOILED_REPORTS: &[(&str, SpoilReport)] = &[
     ("reading", |report| {
         report.reading.push("two words".to_owned());
     }),
+    ("session_id", |report| {
+        report.session_id = "two words".to_owned();
+    }),
+    ("report_number", |report| report.report_number = 1),
+    ("send_time", |report| {
+        report.send_time = Some(prost_types::Timestamp {
+            seconds: -1,
+            nanos: 0,
+        });
+    }),
+    ("round_trip", |report| report.round_trip = seconds(-1)),
+    ("next_within", |report| report.next_within = seconds(0)),
+    ("next_within", |report| {
+        report.next_within = seconds(90_000);
+    }),
+    ("connection_id", |report| {
+        report.events[0].connection_id = "c".repeat(129);
+    }),
+    ("arrival", |report| report.events[0].arrival = 1),
 ];
+
+fn seconds(seconds: i64) -> Option<prost_types::Duration> {
+    Some(prost_types::Duration { seconds, nanos: 0 })
+}
 
 #[tokio::test]
 async fn a_bad_report_is_refused_whole() {
@@ -330,6 +353,7 @@ async fn a_bad_report_is_refused_whole() {
     );
     let taken = evidence.report_events(report()).await.unwrap().into_inner();
     assert_eq!((taken.recorded, taken.repeated_events), (1, 0));
+    assert!(taken.receive_time.is_some(), "{taken:?}");
     let again = evidence.report_events(report()).await.unwrap().into_inner();
     assert_eq!((again.recorded, again.repeated_events), (0, 1));
     let own = Target::at(&monitor.uri()).health().await.unwrap();

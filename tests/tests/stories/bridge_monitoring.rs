@@ -10,7 +10,7 @@ use monitorable_tests::publisher::{Publisher, Run};
 use monitorable_tests::reader::{Options, Reader};
 
 use crate::compliance::assert_conserved;
-use crate::pair::{BRIDGE, Pair, SOON};
+use crate::pair::{BRIDGE, NO_CANARY, Pair, SOON};
 
 #[tokio::test]
 async fn bridge_monitoring_interface() {
@@ -105,7 +105,7 @@ async fn counters_follow_the_events(bridge: &Service, target: &Target) {
 
 #[tokio::test]
 async fn monitor_audits_bridge_health() {
-    let pair = Pair::start(&[], &[]).await;
+    let pair = Pair::start(&[], NO_CANARY).await;
     pair.auditor
         .until_standing(BRIDGE, Verdict::Unverified, SOON)
         .await;

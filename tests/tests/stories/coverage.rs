@@ -234,6 +234,49 @@ const WITNESSED: &[(&str, Tell)] = &[
         told.seen_by_both("tool_completed", "call-1");
         told.seen_by_both("agent_completed", "");
     }),
+    ("duplicate_delivery", |told, fault| {
+        told.seen_by_both("agent_started", "");
+        told.seen_by_both("agent_completed", "");
+        // The twin is a replay that the component declared.
+        told.arrives_again(0, !fault);
+    }),
+    ("reordering", |told, fault| {
+        told.seen_by_both("agent_started", "");
+        told.seen_by_both("agent_message", "");
+        told.seen_by_both("agent_completed", "");
+        if fault {
+            told.swap_arrivals(0, 1);
+        }
+    }),
+    ("protocol_violation", |told, fault| {
+        told.seen_by_both("agent_started", "");
+        told.seen_by_both("agent_completed", "");
+        if fault {
+            told.seen_by_both("agent_message", "");
+        }
+    }),
+    ("event_non_emission", |told, fault| {
+        told.seen_by_both("agent_started", "");
+        if fault {
+            told.produced("agent_message", "");
+            told.without_sequence();
+        } else {
+            told.seen_by_both("agent_message", "");
+        }
+        told.seen_by_both("agent_completed", "");
+    }),
+    ("partial_loss", |told, fault| {
+        told.seen_by_both("agent_started", "");
+        for _ in 0..4 {
+            told.seen_by_both("agent_message", "");
+            if fault {
+                told.produced("custom", "");
+            } else {
+                told.seen_by_both("custom", "");
+            }
+        }
+        told.seen_by_both("agent_completed", "");
+    }),
 ];
 
 /// What two witnesses saw of one run.
@@ -253,9 +296,10 @@ impl Told {
     }
 
     fn produced(&mut self, kind: &str, tool_call_id: &str) -> ObservedEvent {
-        let sequence = self.produced.len() as u64 + 1;
+        let placed = self.produced.iter().filter(|event| event.sequence > 0);
+        let sequence = placed.count() as u64 + 1;
         let event = ObservedEvent {
-            event_id: format!("{}.{sequence}", self.thread_id),
+            event_id: format!("{}.{}", self.thread_id, self.produced.len()),
             thread_id: self.thread_id.clone(),
             run_id: format!("{}-run", self.thread_id),
             r#type: kind.to_owned(),
@@ -270,8 +314,31 @@ impl Told {
     }
 
     fn seen_by_both(&mut self, kind: &str, tool_call_id: &str) {
-        let event = self.produced(kind, tool_call_id);
+        let mut event = self.produced(kind, tool_call_id);
+        event.connection_id = "connection-1".to_owned();
+        event.arrival = self.consumed.len() as u64 + 1;
         self.consumed.push(event);
+    }
+
+    /// An event that came comes once more.
+    fn arrives_again(&mut self, index: usize, replayed: bool) {
+        let mut again = self.consumed[index].clone();
+        again.arrival = self.consumed.len() as u64 + 1;
+        again.replayed = replayed;
+        self.consumed.push(again);
+    }
+
+    fn swap_arrivals(&mut self, one: usize, other: usize) {
+        let arrival = self.consumed[one].arrival;
+        self.consumed[one].arrival = self.consumed[other].arrival;
+        self.consumed[other].arrival = arrival;
+    }
+
+    /// What was produced last got no place in the thread.
+    fn without_sequence(&mut self) {
+        if let Some(event) = self.produced.last_mut() {
+            event.sequence = 0;
+        }
     }
 }
 
@@ -324,7 +391,7 @@ async fn report(monitor: &str, component: &str, told: &Told) -> JoinHandle<()> {
             Vantage::Consumer => vec![told.thread_id.clone()],
             _ => vec![],
         },
-        sign_off: false,
+        ..ReportEventsRequest::default()
     };
     // The consumer is there before the events are.
     let beats = [

@@ -10,7 +10,7 @@ use monitorable_tests::proxy::Proxy;
 use monitorable_tests::publisher::{Publisher, Run};
 use monitorable_tests::reader::{Options, Reader};
 
-use crate::pair::{BRIDGE, FOUND_WITHIN, Pair, SOON};
+use crate::pair::{BRIDGE, FOUND_WITHIN, NO_CANARY, Pair, SOON};
 
 /// How long the monitor may take to trust a component that is back.
 const HEALED_WITHIN: Duration = Duration::from_secs(30);
@@ -23,7 +23,7 @@ async fn a_killed_bridge_is_down_and_comes_back() {
         Proxy::start(bridge.grpc).await,
         Proxy::start(bridge.http).await,
     );
-    let monitor = Service::monitor(&[]).await;
+    let monitor = Service::monitor(NO_CANARY).await;
     let auditor = Auditor::at(&monitor.uri());
     auditor.register(BRIDGE, &grpc.uri()).await;
     auditor
@@ -78,7 +78,7 @@ async fn a_killed_bridge_is_down_and_comes_back() {
 
 #[tokio::test]
 async fn a_stopped_bridge_is_found_although_its_ports_accept() {
-    let pair = Pair::start(&[], &[]).await;
+    let pair = Pair::start(&[], NO_CANARY).await;
     pair.auditor
         .until_standing(BRIDGE, Verdict::Unverified, SOON)
         .await;
@@ -107,7 +107,7 @@ async fn a_stopped_bridge_is_found_although_its_ports_accept() {
 
 #[tokio::test]
 async fn a_paused_monitor_raises_no_false_alarm() {
-    let pair = Pair::start(&[], &[]).await;
+    let pair = Pair::start(&[], NO_CANARY).await;
     pair.auditor
         .until_standing(BRIDGE, Verdict::Unverified, SOON)
         .await;
@@ -126,7 +126,7 @@ async fn a_paused_monitor_raises_no_false_alarm() {
 async fn a_half_open_watch_is_found() {
     let bridge = Service::bridge(&[]).await;
     let network = Proxy::start(bridge.grpc).await;
-    let monitor = Service::monitor(&[]).await;
+    let monitor = Service::monitor(NO_CANARY).await;
     let auditor = Auditor::at(&monitor.uri());
     auditor.register(BRIDGE, &network.uri()).await;
     auditor

@@ -14,7 +14,7 @@ use monitorable_tests::reader::{Options, Reader};
 use monitorable_tests::witness::Witness;
 
 use crate::compliance::assert_conserved;
-use crate::pair::{BRIDGE, FOUND_WITHIN, Pair, SOON};
+use crate::pair::{BRIDGE, FOUND_WITHIN, NO_CANARY, Pair, SOON};
 
 /// Publishes a run to a reader and checks that all of it arrives.
 async fn a_run_goes_through(bridge: &Service, thread_id: &str) {
@@ -114,12 +114,12 @@ async fn bridge_operates_without_monitor() {
 
 #[tokio::test]
 async fn monitoring_independence_on_failure() {
-    let mut pair = Pair::start(&[], &[]).await;
+    let mut pair = Pair::start(&[], NO_CANARY).await;
     pair.auditor
         .until_standing(BRIDGE, Verdict::Unverified, SOON)
         .await;
     // The monitor dies without a word: the bridge does not notice.
-    let monitor = std::mem::replace(&mut pair.monitor, Service::monitor(&[]).await);
+    let monitor = std::mem::replace(&mut pair.monitor, Service::monitor(NO_CANARY).await);
     monitor.kill().await;
     a_run_goes_through(&pair.bridge, "after-the-monitor").await;
     let health = Target::at(&pair.bridge.uri()).health().await.unwrap();
@@ -142,7 +142,7 @@ async fn monitoring_independence_on_failure() {
 
 #[tokio::test]
 async fn either_starts_first() {
-    let monitor = Service::monitor(&[]).await;
+    let monitor = Service::monitor(NO_CANARY).await;
     let auditor = Auditor::at(&monitor.uri());
     let bridge = Service::bridge(&[]).await;
     // The address is taken and answers nothing before the bridge is there.

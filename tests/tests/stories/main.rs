@@ -4,18 +4,23 @@
     reason = "a story panics where the world is not as it must be"
 )]
 
+mod alerts;
 mod audit_flow;
 mod authentication;
 mod bad_commands;
 mod bad_input;
 mod bad_reads;
+mod blindness;
 mod bridge_monitoring;
+mod canary;
 mod compliance;
 mod coverage;
 mod crashes;
 mod drain;
+mod drill;
 mod health_protocol;
 mod independence;
+mod mutual;
 mod observers;
 mod pair;
 mod performance;
@@ -28,3 +33,4 @@ mod server_sent_events;
 mod silent_failure;
 mod slow_reader;
 mod subprotocols;
+mod witnesses;

@@ -16,6 +16,9 @@ pub(crate) const FOUND_WITHIN: Duration = Duration::from_secs(7);
 /// A deadline for what should be there at once; generous, as the machine is shared.
 pub(crate) const SOON: Duration = Duration::from_secs(15);
 
+/// Flags of a monitor that looks without sending anything through.
+pub(crate) const NO_CANARY: &[&str] = &["--canary-enabled", "false"];
+
 /// Both services, the bridge registered at the monitor.
 pub(crate) struct Pair {
     pub(crate) bridge: Service,

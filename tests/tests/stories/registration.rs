@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io::Write;
 
-use monitorable::monitor::v1::{Component, Verdict};
+use monitorable::monitor::v1::{CanaryOptions, Component, Verdict};
 use monitorable_tests::calls::{self, Auditor};
 use monitorable_tests::command;
 use monitorable_tests::fake::Fake;
@@ -11,11 +11,11 @@ use monitorable_tests::process::Service;
 use monitorable_tests::proxy::{Fault, Proxy};
 use tonic::Code;
 
-use crate::pair::{BRIDGE, FOUND_WITHIN, Pair, SOON};
+use crate::pair::{BRIDGE, FOUND_WITHIN, NO_CANARY, Pair, SOON};
 
 #[tokio::test]
 async fn chat_event_monitor_component_registration() {
-    let pair = Pair::unregistered(&[], &[]).await;
+    let pair = Pair::unregistered(&[], NO_CANARY).await;
     let auditor = &pair.auditor;
     assert!(auditor.components().await.is_empty());
     let not_there = auditor.audit(BRIDGE).await;
@@ -79,6 +79,10 @@ async fn secrets_of_a_registration_are_never_shown() {
         labels: HashMap::from([("team".to_owned(), "blue".to_owned())]),
         metadata: HashMap::from([("authorization".to_owned(), secret.to_owned())]),
         tls: None,
+        canary: Some(CanaryOptions {
+            token: secret.to_owned(),
+            ..CanaryOptions::default()
+        }),
     };
     let registered = auditor.try_register(component).await.unwrap();
     let listed = auditor.components().await;

@@ -14,7 +14,7 @@ use monitorable_tests::reader::{Options, Reader, Record};
 use monitorable_tests::skip::skip_optional;
 
 use crate::compliance::assert_conserved;
-use crate::pair::{BRIDGE, Pair, SOON};
+use crate::pair::{BRIDGE, NO_CANARY, Pair, SOON};
 use crate::recording::{Conversation, read};
 
 /// Names a recording of real conversations.
@@ -38,7 +38,7 @@ async fn real_conversations_arrive_exactly_once_and_in_order() {
 
 #[tokio::test]
 async fn without_witnesses_the_verdict_is_unverified() {
-    let pair = Pair::start(&[], &[]).await;
+    let pair = Pair::start(&[], NO_CANARY).await;
     let conversations = read(&paths::data("conversations.jsonl"));
     let mut readers = connect(&pair, &conversations, None).await;
     replay(&pair, &paths::data("conversations.jsonl"), &[]).await;
@@ -55,7 +55,7 @@ async fn without_witnesses_the_verdict_is_unverified() {
 }
 
 async fn goes_through(recording: &Path, at_least: usize) {
-    let pair = Pair::start(&[], &[]).await;
+    let pair = Pair::start(&[], NO_CANARY).await;
     let conversations = read(recording);
     assert!(conversations.len() >= at_least, "{}", conversations.len());
     let consumers = pair.consumer_witness();

@@ -13,8 +13,8 @@ use axum::middleware::map_response;
 use http::HeaderValue;
 use monitorable::bridge::v1::agent_events_server::{AgentEvents, AgentEventsServer};
 use monitorable::bridge::v1::{
-    GetRunLedgerRequest, GetRunLedgerResponse, PublishRequest, PublishResponse,
-    PublishStreamRequest,
+    GetEgressRequest, GetEgressResponse, GetRunLedgerRequest, GetRunLedgerResponse, PublishRequest,
+    PublishResponse, PublishStreamRequest,
 };
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -22,6 +22,7 @@ use tonic::service::Routes;
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::convert::{hub_status, run_ledger};
+use super::readers::EVENTS_PATH;
 use crate::hub::api::HubHandle;
 use batch::Batch;
 
@@ -47,15 +48,23 @@ pub(crate) struct Ingest {
     limits: IngestLimits,
     streams: Arc<Semaphore>,
     draining: CancellationToken,
+    http_port: u16,
 }
 
-/// The service, ready to be served. Open streams end once `draining` is cancelled.
-pub(crate) fn routes(hub: HubHandle, limits: IngestLimits, draining: CancellationToken) -> Routes {
+/// The service, ready to be served. Open streams end once `draining` is cancelled; `http_port` is
+/// where readers connect.
+pub(crate) fn routes(
+    hub: HubHandle,
+    limits: IngestLimits,
+    draining: CancellationToken,
+    http_port: u16,
+) -> Routes {
     let ingest = Ingest {
         hub,
         limits,
         streams: Arc::new(Semaphore::new(limits.max_streams)),
         draining,
+        http_port,
     };
     let server = AgentEventsServer::new(ingest).max_decoding_message_size(limits.max_message_bytes);
     let router = Routes::new(server).into_axum_router();
@@ -125,6 +134,16 @@ impl AgentEvents for Ingest {
             found.ok_or_else(|| Status::not_found(format!("run_id: no run {shown} is held")))?;
         Ok(Response::new(GetRunLedgerResponse {
             ledger: Some(run_ledger(report)),
+        }))
+    }
+
+    async fn get_egress(
+        &self,
+        _request: Request<GetEgressRequest>,
+    ) -> Result<Response<GetEgressResponse>, Status> {
+        Ok(Response::new(GetEgressResponse {
+            http_port: self.http_port.into(),
+            path: EVENTS_PATH.to_owned(),
         }))
     }
 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use monitorable::bridge::v1::agent_events_client::AgentEventsClient;
 use monitorable::bridge::v1::{
-    AgentEvent, GetRunLedgerRequest, PublishRequest, PublishStreamRequest, PublishStreamResponse,
-    Receipt, Status as ReceiptStatus,
+    AgentEvent, GetEgressRequest, GetRunLedgerRequest, PublishRequest, PublishStreamRequest,
+    PublishStreamResponse, Receipt, Status as ReceiptStatus,
 };
 use service_kit::clock::Clock;
 use service_kit::grpc::{GrpcLimits, serve};
@@ -21,6 +21,7 @@ use crate::hub;
 use crate::hub::api::Identity;
 use crate::hub::limits::HubLimits;
 
+const HTTP_PORT: u16 = 8_081;
 const LIMITS: IngestLimits = IngestLimits {
     max_data_bytes: 1_024,
     max_batch_events: 10,
@@ -45,7 +46,7 @@ impl Door {
         let draining = CancellationToken::new();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let routes = routes(handle, LIMITS, draining.clone());
+        let routes = routes(handle, LIMITS, draining.clone(), HTTP_PORT);
         let never = CancellationToken::new();
         tokio::spawn(serve(listener, routes, GrpcLimits::default(), never));
         let client = AgentEventsClient::connect(format!("http://{address}"))
@@ -132,6 +133,17 @@ async fn a_batch_gets_its_receipts_and_the_run_its_ledger() {
             ledger.last_sequence
         ),
         (2, 2, 2)
+    );
+}
+
+#[tokio::test]
+async fn where_readers_connect_is_said() {
+    let mut door = Door::open().await;
+    let egress = door.client.get_egress(GetEgressRequest {}).await.unwrap();
+    let egress = egress.into_inner();
+    assert_eq!(
+        (egress.http_port, egress.path.as_str()),
+        (8_081, "/v1/events")
     );
 }
 

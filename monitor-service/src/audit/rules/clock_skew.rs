@@ -15,6 +15,7 @@ pub(crate) const RULE: Rule = Rule {
     summary: "its times lie outside of the calls that they belong to",
     part: Part::Claims,
     judges_outage: false,
+    has_waited: true,
     check,
 };
 
@@ -22,22 +23,23 @@ fn check(view: &View<'_>, settings: &RuleSettings, now: Now) -> Outcome {
     let clocks = &view.claims.track.clocks;
     let tolerance = settings.clock_tolerance;
     let limit = tolerance.as_secs_f64();
-    let mut pairs = clocks.pairs().peekable();
+    let mut pairs = clocks.pairs(now).peekable();
     if pairs.peek().is_none() {
         return Outcome::Undecided("fewer than two answers with a time are there");
     }
-    let outside = pairs.find(|(before, newest)| {
-        let (before, newest) = (before.skew(), newest.skew());
-        before.abs() > limit && newest.abs() > limit && (before > 0.0) == (newest > 0.0)
+    let outside = pairs.find(|(before, newest, _)| {
+        before.abs() > limit && newest.abs() > limit && (*before > 0.0) == (*newest > 0.0)
     });
-    let Some((_, newest)) = outside else {
+    let Some((_, skew, newest)) = outside else {
         return Outcome::clear();
     };
-    if clocks.explains(&newest, tolerance) {
+    if clocks.explains(&newest, tolerance, now) {
         return Outcome::Undecided("the monitor's own clock stepped, and may be the wrong one");
     }
-    let skew = newest.skew();
     let own = view.registered.unwrap_or_default();
+    if view.peers.asked.is_empty() && view.peers.answering > 1 {
+        return Outcome::Undecided("its peers were not looked at yet");
+    }
     if view.peers.share_skew(own, skew, tolerance) {
         return Outcome::Undecided("most clocks differ from the monitor's, which may be wrong");
     }
@@ -161,5 +163,35 @@ mod tests {
             scene.probe_says(&cached);
             scene.assert_quiet(ID);
         }
+    }
+
+    #[test]
+    fn a_clock_that_was_set_twice_or_is_slewed_for_hours_accuses_nobody() {
+        let mut scene = Scene::healthy();
+        let honest = scene.now.wall;
+        let began = scene.now.monotonic;
+        let made = |scene: &Scene| honest + scene.now.since(began);
+        // An hour of drift with a step in it, a few milliseconds at a time.
+        for round in 0..110 {
+            if round == 10 {
+                scene.own_clock_steps(MINUTE, true);
+            }
+            scene.own_clock_steps(Duration::from_millis(25), true);
+            scene.passes(Duration::from_secs(30));
+            let made = made(&scene);
+            scene.probe_with(|health, _| health.observe_time = Some(made));
+            scene.assert_quiet(ID);
+        }
+    }
+
+    #[test]
+    fn answers_on_both_sides_of_the_monitors_own_step_are_compared_on_one_clock() {
+        let mut scene = Scene::healthy();
+        answers_at(&mut scene, |now| now + MINUTE / 2);
+        // Its clock was ahead, and the monitor's is put right: the old answer is fine too.
+        scene.own_clock_steps(MINUTE / 2, true);
+        scene.assert_quiet(ID);
+        answers_at(&mut scene, |now| now);
+        scene.assert_decided_quiet(ID);
     }
 }

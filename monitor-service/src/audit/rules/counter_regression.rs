@@ -15,6 +15,7 @@ pub(crate) const RULE: Rule = Rule {
     summary: "counters fell, and the process is the same",
     part: Part::Claims,
     judges_outage: false,
+    has_waited: false,
     check,
 };
 

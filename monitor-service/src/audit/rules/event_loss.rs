@@ -9,7 +9,7 @@ use crate::audit::format::{count, sequences, span};
 use crate::audit::rule::{Outcome, Part, Rule, View, Violation};
 use crate::audit::settings::RuleSettings;
 use crate::domain::{EvidenceItem, Severity};
-use crate::evidence::loss::Missing;
+use crate::evidence::loss::{Missing, Place};
 
 pub(crate) const RULE: Rule = Rule {
     id: "event_loss",
@@ -17,6 +17,7 @@ pub(crate) const RULE: Rule = Rule {
     summary: "a connected consumer lacks events that passed it by",
     part: Part::Evidence,
     judges_outage: false,
+    has_waited: false,
     check,
 };
 
@@ -25,7 +26,8 @@ const CONSUMERS_NAMED_MAX: usize = 8;
 
 fn check(view: &View<'_>, settings: &RuleSettings, now: Now) -> Outcome {
     let mut by_thread: BTreeMap<&Arc<str>, Vec<&Missing>> = BTreeMap::new();
-    for missing in &view.losses.missing {
+    let missing = view.losses.missing.iter();
+    for missing in missing.filter(|missing| is_loss(missing, settings, now)) {
         by_thread
             .entry(&missing.thread_id)
             .or_default()
@@ -36,6 +38,17 @@ fn check(view: &View<'_>, settings: &RuleSettings, now: Now) -> Outcome {
         .map(|(thread_id, missing)| violation(thread_id, missing, settings, now))
         .collect();
     Outcome::Decided(violations)
+}
+
+/// What has more behind it is another rule's: `partial_loss`, or `stuck_consumer`.
+fn is_loss(missing: &Missing, settings: &RuleSettings, now: Now) -> bool {
+    !missing.explained
+        && match missing.place {
+            Place::Skipped => true,
+            Place::Behind { .. } => {
+                missing.events == 1 && now.since(missing.since) >= settings.lone_event_grace
+            }
+        }
 }
 
 fn violation(
@@ -82,7 +95,8 @@ fn item(missing: &Missing, now: Now) -> EvidenceItem {
 mod tests {
     use std::time::Duration;
 
-    use crate::audit::testing::Scene;
+    use crate::audit::testing::{Scene, Speaker};
+    use crate::domain::Vantage;
 
     const ID: &str = "event_loss";
 
@@ -141,6 +155,10 @@ mod tests {
         scene.passes(Duration::from_secs(2));
         scene.reads("c", &["t"]);
         scene.reads("d", &["t"]);
+        // More may be missing by now, and then it is not an event but the consumer.
+        scene.assert_quiet(ID);
+        scene.passes(Duration::from_secs(3));
+        scene.reads("d", &["t"]);
         scene.assert_conclusive(ID, "Consumer d has lacked 1 event (sequence 3)");
     }
 
@@ -163,5 +181,48 @@ mod tests {
         scene.passes(Duration::from_secs(5));
         scene.reads("c", &["t"]);
         scene.assert_quiet(ID);
+    }
+
+    #[test]
+    fn a_reconnect_that_was_told_of_its_gap_lacks_nothing() {
+        let mut scene = Scene::healthy();
+        scene.produced("p", "t", 1..=20);
+        scene.arrives("first", 1, &[1, 2, 3], false);
+        scene.arrives("second", 1, &[9, 10], false);
+        scene.passes(Duration::from_secs(5));
+        scene.reads("c", &["t"]);
+        scene.assert_quiet(ID);
+    }
+
+    #[test]
+    fn a_resume_that_was_granted_and_skips_is_a_loss() {
+        let mut scene = Scene::healthy();
+        scene.produced("p", "t", 1..=20);
+        scene.arrives("first", 1, &[1, 2, 3], false);
+        scene.arrives("second", 1, &[9], true);
+        scene.arrives("second", 2, &[10], false);
+        scene.passes(Duration::from_secs(5));
+        scene.reads("c", &["t"]);
+        scene.assert_conclusive(ID, "5 events (sequences 4-8)");
+    }
+
+    #[test]
+    fn a_report_that_is_missing_is_waited_for() {
+        let mut scene = Scene::healthy();
+        let mut consumer = Speaker::new("c", Vantage::Consumer);
+        scene.produced("p", "t", 1..=3);
+        let first = [scene.seen("t", 1)];
+        scene.speaks(&mut consumer, &first, &["t"]);
+        consumer.loses_a_report();
+        let third = [scene.seen("t", 3)];
+        scene.speaks(&mut consumer, &third, &["t"]);
+        for _ in 0..4 {
+            scene.passes(Duration::from_secs(2));
+            scene.speaks(&mut consumer, &[], &["t"]);
+            scene.assert_quiet(ID);
+        }
+        scene.passes(Duration::from_secs(4));
+        scene.speaks(&mut consumer, &[], &["t"]);
+        scene.assert_conclusive(ID, "1 event (sequence 2)");
     }
 }

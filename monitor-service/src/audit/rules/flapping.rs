@@ -13,6 +13,7 @@ pub(crate) const RULE: Rule = Rule {
     summary: "it changes between healthy and not healthy all the time",
     part: Part::Claims,
     judges_outage: false,
+    has_waited: true,
     check,
 };
 

@@ -17,6 +17,7 @@ pub(crate) const RULE: Rule = Rule {
     summary: "the health report does not advance",
     part: Part::Claims,
     judges_outage: false,
+    has_waited: false,
     check,
 };
 

@@ -12,6 +12,7 @@ pub(crate) const RULE: Rule = Rule {
     summary: "the component contradicts itself",
     part: Part::Claims,
     judges_outage: false,
+    has_waited: false,
     check,
 };
 

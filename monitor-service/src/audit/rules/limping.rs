@@ -16,6 +16,7 @@ pub(crate) const RULE: Rule = Rule {
     summary: "calls take far longer than they did, and than its peers' do",
     part: Part::Claims,
     judges_outage: false,
+    has_waited: true,
     check,
 };
 

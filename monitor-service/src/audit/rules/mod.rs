@@ -32,6 +32,18 @@ rules! {
     limping,
     recovery_loop,
     startup_false_positive,
+    canary_failed,
+    partial_loss,
+    stuck_consumer,
+    late_delivery,
+    duplicate_delivery,
+    reordering,
+    phantom_delivery,
+    half_open_connections,
+    backpressure_growth,
+    protocol_violation,
+    event_non_emission,
+    evidence_channel_dead,
 }
 
 #[cfg(test)]

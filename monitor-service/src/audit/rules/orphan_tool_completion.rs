@@ -6,7 +6,8 @@ use crate::audit::format::span;
 use crate::audit::rule::{Outcome, Part, Rule, View, Violation};
 use crate::audit::settings::RuleSettings;
 use crate::domain::{EvidenceItem, Severity, Vantage};
-use crate::evidence::run::{Run, ToolCall};
+use crate::evidence::run::Run;
+use crate::evidence::tool::ToolCall;
 
 pub(crate) const RULE: Rule = Rule {
     id: "orphan_tool_completion",
@@ -14,6 +15,7 @@ pub(crate) const RULE: Rule = Rule {
     summary: "a tool completed that was never seen to begin",
     part: Part::Evidence,
     judges_outage: false,
+    has_waited: true,
     check,
 };
 
@@ -21,9 +23,7 @@ fn check(view: &View<'_>, settings: &RuleSettings, now: Now) -> Outcome {
     let mut violations = Vec::new();
     for (id, run) in view.evidence.runs().orphaned() {
         // A gap in the thread explains it: one cause, one finding.
-        let explained =
-            |missing: &crate::evidence::loss::Missing| missing.thread_id == run.thread_id;
-        if view.losses.missing.iter().any(explained) {
+        if view.losses.explains(&run.thread_id) {
             continue;
         }
         let orphans = run.tools.iter().filter_map(|(call_id, call)| {
@@ -46,6 +46,7 @@ fn violation(
     // One that came late to the run may have missed the start.
     let witness = run
         .full_witnesses(call)
+        .filter(|key| view.evidence.followed(*key, run))
         .filter_map(|key| view.evidence.observer(key))
         .find(|witness| !call.executing_seen(witness.vantage))?;
     // Where it began before a restart or an outage, its start may have gone with the instance.
@@ -91,6 +92,7 @@ mod tests {
     use std::time::Duration;
 
     use crate::audit::testing::Scene;
+    use crate::domain::Vantage;
 
     const ID: &str = "orphan_tool_completion";
 
@@ -168,5 +170,68 @@ mod tests {
         }
         scene.passes(Duration::from_secs(5));
         scene.assert_quiet(ID);
+    }
+
+    #[test]
+    fn a_second_reader_that_tells_later_is_quiet() {
+        let mut scene = Scene::healthy();
+        scene.run_event("p", "r", "agent_started", "");
+        for who in ["c", "d"] {
+            scene.consumer_run_event(who, "r", "agent_started", "");
+        }
+        for call in ["1", "2", "3"] {
+            for kind in ["tool_executing", "tool_completed"] {
+                scene.run_event("p", "r", kind, call);
+                scene.consumer_run_event("c", "r", kind, call);
+            }
+            scene.consumer_run_event("d", "r", "tool_executing", call);
+        }
+        // The calls that ended are forgotten for the next one.
+        scene.run_event("p", "r", "tool_executing", "4");
+        for call in ["1", "2", "3"] {
+            scene.consumer_run_event("d", "r", "tool_completed", call);
+        }
+        scene.passes(Duration::from_secs(5));
+        scene.assert_quiet(ID);
+    }
+
+    #[test]
+    fn a_start_that_was_announced_as_gone_is_quiet() {
+        for resumed in [false, true] {
+            let mut scene = Scene::healthy();
+            let event =
+                |scene: &Scene, sequence, kind: &str, (connection, arrival): (&str, u64)| {
+                    let mut seen = scene.seen("t", sequence);
+                    seen.run_id = "r".into();
+                    seen.event_type = kind.into();
+                    seen.tool_call_id = "call".into();
+                    seen.connection_id = connection.into();
+                    seen.arrival = arrival;
+                    seen.replayed = resumed && arrival == 1 && connection == "2";
+                    seen
+                };
+            let kinds = ["agent_started", "tool_executing", "tool_completed"];
+            let produced: Vec<_> = (1..=3)
+                .map(|sequence| event(&scene, sequence, kinds[sequence as usize - 1], ("", 0)))
+                .collect();
+            scene.tells("p", Vantage::Producer, &produced, &[]);
+            let first = event(&scene, 1, kinds[0], ("1", 1));
+            scene.tells("c", Vantage::Consumer, &[first], &["t"]);
+            scene.passes(Duration::from_millis(500));
+            // The start leaves the window before it is back.
+            let last = event(&scene, 3, kinds[2], ("2", 1));
+            scene.tells("c", Vantage::Consumer, &[last], &["t"]);
+            scene.passes(Duration::from_secs(1));
+            scene.assert_quiet(ID);
+            scene.passes(Duration::from_millis(1_500));
+            scene.tells("c", Vantage::Consumer, &[], &["t"]);
+            scene.assert_quiet(ID);
+            // Where nothing was announced, it is a loss.
+            if resumed {
+                scene.assert_conclusive("event_loss", "lacked 1 event");
+            } else {
+                scene.assert_quiet("event_loss");
+            }
+        }
     }
 }

@@ -13,6 +13,7 @@ pub(crate) const RULE: Rule = Rule {
     summary: "it tries to recover again and again, and claims to be active",
     part: Part::Claims,
     judges_outage: false,
+    has_waited: true,
     check,
 };
 

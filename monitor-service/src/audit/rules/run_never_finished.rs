@@ -5,7 +5,7 @@ use std::sync::Arc;
 use service_kit::clock::Now;
 
 use crate::audit::format::span;
-use crate::audit::rule::{Outcome, Part, Rule, View, Violation};
+use crate::audit::rule::{Outcome, Part, Rule, SUBJECTS_MAX, View, Violation};
 use crate::audit::settings::RuleSettings;
 use crate::domain::{EvidenceItem, Severity};
 use crate::evidence::run::Run;
@@ -16,18 +16,22 @@ pub(crate) const RULE: Rule = Rule {
     summary: "a run fell silent before its end",
     part: Part::Evidence,
     judges_outage: false,
+    has_waited: true,
     check,
 };
 
 fn check(view: &View<'_>, settings: &RuleSettings, now: Now) -> Outcome {
+    let Some(since) = now.monotonic.checked_sub(settings.run_silence) else {
+        return Outcome::clear();
+    };
     let silent = view
         .evidence
         .runs()
-        .open()
-        .filter(|(_, run)| now.since(run.last_event) > settings.run_silence)
+        .open_since_before(since)
         // A tool at work is `tool_stuck`'s business: one cause, one finding.
         .filter(|(_, run)| run.open_tools().is_empty())
-        .filter_map(|(id, run)| violation(view, id, run, settings, now));
+        .filter_map(|(id, run)| violation(view, id, run, settings, now))
+        .take(SUBJECTS_MAX);
     Outcome::Decided(silent.collect())
 }
 
@@ -38,12 +42,8 @@ fn violation(
     settings: &RuleSettings,
     now: Now,
 ) -> Option<Violation> {
-    // Where every witness signed off, the end may have come unseen.
-    let witness = run
-        .seen_by
-        .iter()
-        .filter_map(|key| view.evidence.observer(*key))
-        .find(|observer| !observer.signed_off)?;
+    // Where every witness signed off or reads no more, the end may have come unseen.
+    let witness = view.evidence.witness_of(run)?;
     let silence = now.since(run.last_event);
     Some(Violation {
         subject: id.to_string(),
@@ -111,6 +111,18 @@ mod tests {
         let mut scene = Scene::healthy();
         scene.run_event("p", "r", "agent_started", "");
         scene.producer_signs_off("p");
+        scene.passes(Duration::from_secs(300));
+        scene.assert_quiet(ID);
+    }
+
+    #[test]
+    fn a_consumer_that_reads_no_more_may_have_missed_the_end() {
+        let mut scene = Scene::healthy();
+        scene.reads("c", &["runs"]);
+        scene.consumer_run_event("c", "r", "agent_started", "");
+        scene.passes(Duration::from_secs(31));
+        scene.assert_suspected(ID);
+        scene.reads("c", &[]);
         scene.passes(Duration::from_secs(300));
         scene.assert_quiet(ID);
     }

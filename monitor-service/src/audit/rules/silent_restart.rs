@@ -15,6 +15,7 @@ pub(crate) const RULE: Rule = Rule {
     summary: "a new process answers, and the old one never said that it would go",
     part: Part::Claims,
     judges_outage: false,
+    has_waited: false,
     check,
 };
 

@@ -15,6 +15,7 @@ pub(crate) const RULE: Rule = Rule {
     summary: "old answers are given again",
     part: Part::Claims,
     judges_outage: false,
+    has_waited: false,
     check,
 };
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use service_kit::clock::Now;
 
+use crate::audit::canary::proven;
 use crate::audit::format::{count, span};
 use crate::audit::rule::{Outcome, Part, Rule, View, Violation};
 use crate::audit::settings::RuleSettings;
@@ -16,6 +17,7 @@ pub(crate) const RULE: Rule = Rule {
     summary: "it claims to be active, and nothing ever went through",
     part: Part::Evidence,
     judges_outage: false,
+    has_waited: false,
     check,
 };
 
@@ -23,7 +25,8 @@ fn check(view: &View<'_>, settings: &RuleSettings, now: Now) -> Outcome {
     if view.claims.claims_health() != Some(true) {
         return Outcome::Undecided("it does not claim to be active");
     }
-    if has_delivered(view) || view.canary_proven == Some(true) {
+    let proven = proven(view, settings);
+    if has_delivered(view) || proven == Some(true) {
         return Outcome::clear();
     }
     let Some(age) = age(view, now) else {
@@ -33,13 +36,13 @@ fn check(view: &View<'_>, settings: &RuleSettings, now: Now) -> Outcome {
         return Outcome::clear();
     }
     let hole = view.losses.hole.as_ref();
-    if let Some(hole) = hole.filter(|hole| explains(view, hole, now)) {
+    if let Some(hole) = hole.filter(|hole| explains(view, hole, settings, now)) {
         return Outcome::broken(unseen(view, hole, age, now));
     }
     if is_confirmed(view, now) {
         return Outcome::clear();
     }
-    if view.canary_proven == Some(false) {
+    if proven == Some(false) {
         return Outcome::broken(canary(view, age, now));
     }
     // What was found stays so until something goes through.
@@ -47,15 +50,23 @@ fn check(view: &View<'_>, settings: &RuleSettings, now: Now) -> Outcome {
 }
 
 /// Whether a hole has been there from the start: what the component itself counts agrees.
-pub(crate) fn explains(view: &View<'_>, hole: &Hole, now: Now) -> bool {
+pub(crate) fn explains(view: &View<'_>, hole: &Hole, settings: &RuleSettings, now: Now) -> bool {
     let counts_nothing =
         view.claims.metrics.as_ref().is_some_and(|(metrics, _)| {
             metrics.delivery.as_ref().is_some_and(|d| d.delivered == 0)
         });
     counts_nothing
         && hole.last_arrival.is_none()
-        && view.canary_proven != Some(true)
+        && proven(view, settings) != Some(true)
         && view.claims.claims_health() == Some(true)
+        && !is_confirmed(view, now)
+}
+
+/// Whether the runs that stand against it are of a component through which nothing ever went.
+pub(crate) fn explains_runs(view: &View<'_>, settings: &RuleSettings, now: Now) -> bool {
+    proven(view, settings) == Some(false)
+        && view.claims.claims_health() == Some(true)
+        && !has_delivered(view)
         && !is_confirmed(view, now)
 }
 
@@ -224,12 +235,29 @@ mod tests {
     #[test]
     fn a_synthetic_run_decides() {
         let mut scene = started();
-        scene.canary_is(Some(false));
-        scene.passes(Duration::from_secs(9));
-        scene.assert_decided_quiet(ID);
+        scene.canary_fails(1, "no event came back within 2 s");
+        scene.canary_fails(2, "no event came back within 2 s");
         scene.passes(Duration::from_secs(1));
+        scene.beat();
+        scene.assert_decided_quiet(ID);
+        scene.assert_undecided("canary_failed");
+        scene.passes(Duration::from_secs(9));
+        scene.beat();
         scene.assert_conclusive(ID, "0 synthetic runs came back");
-        scene.canary_is(Some(true));
-        scene.assert_quiet(ID);
+        scene.assert_undecided("canary_failed");
+        scene.canary_whole(3);
+        scene.assert_decided_quiet(ID);
+    }
+
+    #[test]
+    fn where_the_first_run_came_back_the_next_ones_are_another_matter() {
+        let mut scene = started();
+        scene.canary_whole(1);
+        scene.canary_fails(2, "no event came back within 2 s");
+        scene.canary_fails(3, "no event came back within 2 s");
+        scene.passes(Duration::from_secs(10));
+        scene.beat();
+        scene.assert_decided_quiet(ID);
+        scene.assert_conclusive("canary_failed", "2 synthetic runs");
     }
 }

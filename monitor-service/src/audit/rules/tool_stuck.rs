@@ -3,7 +3,7 @@
 use service_kit::clock::Now;
 
 use crate::audit::format::{count, span};
-use crate::audit::rule::{Outcome, Part, Rule, View, Violation};
+use crate::audit::rule::{Outcome, Part, Rule, SUBJECTS_MAX, View, Violation};
 use crate::audit::settings::RuleSettings;
 use crate::domain::{EvidenceItem, Severity};
 use crate::evidence::run::Run;
@@ -14,15 +14,20 @@ pub(crate) const RULE: Rule = Rule {
     summary: "a tool began and does not return",
     part: Part::Evidence,
     judges_outage: false,
+    has_waited: true,
     check,
 };
 
 fn check(view: &View<'_>, settings: &RuleSettings, now: Now) -> Outcome {
+    let Some(since) = now.monotonic.checked_sub(settings.tool_limit) else {
+        return Outcome::clear();
+    };
     let stuck = view
         .evidence
         .runs()
-        .open()
-        .filter_map(|(id, run)| violation(view, id, run, settings, now));
+        .at_work_since_before(since)
+        .filter_map(|(id, run)| violation(view, id, run, settings, now))
+        .take(SUBJECTS_MAX);
     Outcome::Decided(stuck.collect())
 }
 
@@ -37,11 +42,8 @@ fn violation(
     let stuck = |since| now.since(since) > settings.tool_limit;
     let number = tools.iter().filter(|(_, since)| stuck(*since)).count();
     let (call, since) = tools.first().filter(|(_, since)| stuck(*since))?;
-    let witness = run
-        .seen_by
-        .iter()
-        .filter_map(|key| view.evidence.observer(*key))
-        .find(|observer| !observer.signed_off)?;
+    // Where every witness signed off or reads no more, the end may have come unseen.
+    let witness = view.evidence.witness_of(run)?;
     let others = match number - 1 {
         0 => String::new(),
         others => format!(" (and {} too)", count(others as u64, "other call")),
@@ -106,5 +108,18 @@ mod tests {
         scene.run_event("p", "r", "agent_error", "");
         scene.passes(Duration::from_secs(120));
         scene.assert_quiet(ID);
+    }
+
+    #[test]
+    fn a_consumer_that_reads_no_more_may_have_missed_the_end() {
+        let mut scene = Scene::healthy();
+        scene.reads("c", &["runs"]);
+        scene.consumer_run_event("c", "r", "agent_started", "");
+        scene.consumer_run_event("c", "r", "tool_executing", "call-1");
+        scene.reads("c", &[]);
+        scene.passes(Duration::from_secs(61));
+        scene.assert_quiet(ID);
+        scene.reads("c", &["runs"]);
+        scene.assert_suspected(ID);
     }
 }

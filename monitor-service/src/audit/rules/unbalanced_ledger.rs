@@ -12,6 +12,7 @@ pub(crate) const RULE: Rule = Rule {
     summary: "the component's own counts do not add up",
     part: Part::Claims,
     judges_outage: false,
+    has_waited: false,
     check,
 };
 

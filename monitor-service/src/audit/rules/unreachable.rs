@@ -16,6 +16,7 @@ pub(crate) const RULE: Rule = Rule {
     summary: "the component does not answer",
     part: Part::Claims,
     judges_outage: true,
+    has_waited: false,
     check,
 };
 
@@ -118,5 +119,23 @@ mod tests {
         let mut scene = Scene::healthy();
         scene.probe_fails(CallError::Own("too many open files".into()));
         scene.assert_undecided(ID);
+    }
+
+    #[test]
+    fn the_end_of_a_long_drain_has_its_time_too() {
+        for ended in [true, false] {
+            let mut scene = Scene::healthy();
+            scene.drains();
+            scene.passes(Duration::from_secs(25));
+            if ended {
+                scene.watch_ends();
+            }
+            scene.probe_fails(CallError::Unreachable("connection refused".into()));
+            scene.passes(Duration::from_secs(5));
+            scene.probe_fails(CallError::Unreachable("connection refused".into()));
+            scene.assert_quiet(ID);
+            scene.passes(Duration::from_secs(6));
+            scene.assert_conclusive(ID, "2 audits failed in a row");
+        }
     }
 }

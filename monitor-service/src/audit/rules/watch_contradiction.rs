@@ -14,6 +14,7 @@ pub(crate) const RULE: Rule = Rule {
     summary: "the watch stream and the calls tell different stories",
     part: Part::Claims,
     judges_outage: false,
+    has_waited: false,
     check,
 };
 

@@ -14,6 +14,7 @@ pub(crate) const RULE: Rule = Rule {
     summary: "the watch stream is silent past its promise",
     part: Part::Claims,
     judges_outage: true,
+    has_waited: false,
     check,
 };
 
@@ -80,6 +81,10 @@ fn check_absence(view: &View<'_>, watch: &Watch, settings: &RuleSettings, now: N
     if answered.is_none_or(|at| at.monotonic < watch.since.monotonic) {
         return Outcome::Undecided("no audit was answered since the stream was lost");
     }
+    if view.claims.drains_still() {
+        // It admits that it goes; while it does, it need not take new streams.
+        return Outcome::Undecided("it says that it is draining");
+    }
     let why = match &watch.phase {
         WatchPhase::Failed(error) => error.to_string(),
         WatchPhase::Ended => "it ended, and was not opened again".into(),
@@ -107,8 +112,9 @@ fn check_absence(view: &View<'_>, watch: &Watch, settings: &RuleSettings, now: N
 mod tests {
     use std::time::Duration;
 
+    use crate::audit::settings::RuleSettings;
     use crate::audit::testing::Scene;
-    use crate::domain::CallError;
+    use crate::domain::{CallError, ClaimedState};
 
     const ID: &str = "watch_silence";
 
@@ -189,5 +195,40 @@ mod tests {
         let mut scene = Scene::healthy();
         scene.monitor_sleeps(Duration::from_secs(20));
         scene.assert_quiet(ID);
+    }
+
+    #[test]
+    fn a_long_drain_that_takes_no_streams_is_quiet_while_it_says_so() {
+        let mut scene = Scene::healthy();
+        scene.drains();
+        scene.watch_ends();
+        for _ in 0..20 {
+            scene.passes(Duration::from_secs(5));
+            scene.probe_with(|health, _| {
+                health.state = ClaimedState::Draining;
+                health.healthy = false;
+            });
+            scene.assert_quiet(ID);
+        }
+        // Back at work without a stream: that is what this is about.
+        scene.passes(Duration::from_secs(11));
+        scene.probe();
+        scene.assert_conclusive(ID, "There has been no watch stream for");
+    }
+
+    #[test]
+    fn one_that_drains_without_a_stream_is_asked_again_in_time() {
+        let mut scene = Scene::healthy();
+        let settings = RuleSettings::default();
+        for _ in 0..3 {
+            scene.probe();
+        }
+        scene.drains();
+        scene.probe_with(|health, _| health.state = ClaimedState::Draining);
+        scene.passes(settings.recheck);
+        assert!(!scene.wants_audit());
+        scene.watch_ends();
+        assert!(scene.wants_audit());
+        assert!(settings.recheck < settings.restart_grace);
     }
 }

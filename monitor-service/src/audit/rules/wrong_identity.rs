@@ -14,6 +14,7 @@ pub(crate) const RULE: Rule = Rule {
     summary: "another component answers at this address",
     part: Part::Claims,
     judges_outage: false,
+    has_waited: false,
     check,
 };
 

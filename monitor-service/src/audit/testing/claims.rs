@@ -66,10 +66,6 @@ impl Scene {
         self.registered = None;
     }
 
-    pub(crate) fn canary_is(&mut self, proven: Option<bool>) {
-        self.canary_proven = proven;
-    }
-
     /// Slowdown and skew of each of the others, which were all asked just now.
     pub(crate) fn has_peers(&mut self, others: &[(f64, f64)]) {
         let peer = |(index, (slowdown, skew)): (usize, &(f64, f64))| Peer {
@@ -92,6 +88,11 @@ impl Scene {
         } else {
             self.now.wall -= span;
         }
+    }
+
+    /// Whether something that was said is to be looked at by calling.
+    pub(crate) fn wants_audit(&self) -> bool {
+        self.claims.wants_audit(&self.settings, self.now)
     }
 
     /// The rule can tell, and sees nothing wrong.

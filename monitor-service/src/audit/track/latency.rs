@@ -139,11 +139,6 @@ impl Latency {
         !self.streak.is_empty() && self.streak.len() < enough as usize
     }
 
-    /// Whether too few calls were made to know what is usual.
-    pub(super) const fn is_unknown(&self) -> bool {
-        self.median.is_none()
-    }
-
     /// How many times slower than usual the newest call was, and when it was sent. `None`: not
     /// known.
     pub(crate) fn slowdown(&self) -> Option<(f64, Instant)> {

@@ -25,9 +25,6 @@ use self::words::Words;
 use super::settings::RuleSettings;
 use crate::domain::{Answer, HealthClaim, MetricsClaim};
 
-/// Between the first audits of a component, until its usual latency is known.
-const FIRST_AUDITS_GAP: Duration = Duration::from_secs(1);
-
 /// The past of one component's claims.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Track {
@@ -109,15 +106,15 @@ impl Track {
     }
 
     /// When the next audit is wanted, before the scheduled one. `None`: there is no hurry.
-    fn audit_at(&self, settings: &RuleSettings) -> Option<Instant> {
+    fn audit_at(&self, settings: &RuleSettings, now: Now) -> Option<Instant> {
         let last = self.answered?;
         let urgent = self.latency.is_short(settings.limping_calls_min)
-            || self.clocks.is_unsure(settings.clock_tolerance)
+            || self.clocks.is_unsure(settings.clock_tolerance, now)
             || self.calls.repeats(settings.frozen_answers_min);
         let standing = self.nonce.missed > 0
             || self.calls.is_suspect()
             || self.latency.streak_since().is_some()
-            || self.clocks.is_skewed(settings.clock_tolerance)
+            || self.clocks.is_suspect(settings.clock_tolerance, now)
             || self.words.dispute.is_some()
             || self.counters.replay.is_some()
             || self.recovery.is_trying(settings.recovery_window, last);
@@ -128,22 +125,21 @@ impl Track {
             self.words
                 .audit_at(settings.contradiction_grace)
                 .map(|at| at.max(last)),
-            self.latency.is_unknown().then(|| last + FIRST_AUDITS_GAP),
         ];
         moments.into_iter().flatten().min()
     }
 
     /// Whether an audit is wanted now.
     pub(crate) fn wants_audit(&self, settings: &RuleSettings, now: Now) -> bool {
-        self.audit_at(settings)
+        self.audit_at(settings, now)
             .is_some_and(|at| at <= now.monotonic)
     }
 
     /// The moments at which time alone changes what the rules say of this.
-    pub(super) fn deadlines(&self, settings: &RuleSettings) -> [Option<Instant>; 3] {
+    pub(super) fn deadlines(&self, settings: &RuleSettings, now: Now) -> [Option<Instant>; 3] {
         let shown = |at: Instant| at + settings.regression_shown;
         [
-            self.audit_at(settings),
+            self.audit_at(settings, now),
             self.counters
                 .fall
                 .as_ref()

@@ -1,6 +1,8 @@
 //! What callers may send: every field is checked here, whichever way it came in, and a refusal
 //! names the field, the value and what is allowed.
 
+mod canary;
+pub(crate) mod maintenance;
 pub(crate) mod report;
 pub(crate) mod target;
 mod tls;

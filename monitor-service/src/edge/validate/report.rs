@@ -1,15 +1,19 @@
 //! What a witness reports.
 
+use std::time::{Duration, SystemTime};
+
 use monitorable::monitor::v1 as wire;
 
 use super::{Invalid, id, optional_id, shown};
-use crate::domain::{Sighting, Vantage, WitnessReport};
-use crate::probe::convert::time;
+use crate::domain::{Posting, Sighting, Vantage, WitnessReport};
+use crate::probe::convert::{span, time};
 
 /// Events of one report.
 pub(crate) const MAX_EVENTS: usize = 1_000;
 /// Threads that one consumer may name as being read.
 pub(crate) const MAX_READING: usize = 10_000;
+/// Longest promise and round trip.
+const MAX_SPAN: Duration = Duration::from_secs(24 * 3_600);
 /// Longest event type, in bytes.
 const MAX_TYPE_BYTES: usize = 64;
 
@@ -35,6 +39,7 @@ pub(crate) fn report(request: wire::ReportEventsRequest) -> Result<WitnessReport
     for (index, thread_id) in request.reading.iter().enumerate() {
         id(&format!("reading[{index}]"), thread_id)?;
     }
+    let posting = posting(&request)?;
     let sightings = request
         .events
         .into_iter()
@@ -48,6 +53,56 @@ pub(crate) fn report(request: wire::ReportEventsRequest) -> Result<WitnessReport
         sightings,
         reading: request.reading,
         sign_off: request.sign_off,
+        posting,
+    })
+}
+
+fn posting(request: &wire::ReportEventsRequest) -> Result<Posting, Invalid> {
+    optional_id("session_id", &request.session_id)?;
+    if request.report_number != 0 && request.session_id.is_empty() {
+        let why = format!(
+            "{} is not allowed while session_id is empty; allowed is 0",
+            request.report_number
+        );
+        return Err(Invalid::new("report_number", why));
+    }
+    let posting = Posting {
+        session_id: request.session_id.clone(),
+        number: request.report_number,
+        sent: moment("send_time", request.send_time)?,
+        round_trip: length("round_trip", request.round_trip)?,
+        next_within: length("next_within", request.next_within)?,
+    };
+    if posting.next_within.is_some_and(|promise| promise.is_zero()) {
+        let why = "0 s is not allowed; allowed is more than 0 s, up to 1 day";
+        return Err(Invalid::new("next_within", why));
+    }
+    Ok(posting)
+}
+
+fn moment(
+    field: &str,
+    stamp: Option<prost_types::Timestamp>,
+) -> Result<Option<SystemTime>, Invalid> {
+    let Some(stamp) = stamp else { return Ok(None) };
+    time(stamp).map(Some).ok_or_else(|| {
+        let why = format!(
+            "{} s and {} ns is not allowed; allowed is a time in the years 1970 to 9999",
+            stamp.seconds, stamp.nanos
+        );
+        Invalid::new(field, why)
+    })
+}
+
+fn length(field: &str, value: Option<prost_types::Duration>) -> Result<Option<Duration>, Invalid> {
+    let Some(value) = value else { return Ok(None) };
+    let allowed = span(value).filter(|span| *span <= MAX_SPAN);
+    allowed.map(Some).ok_or_else(|| {
+        let why = format!(
+            "{} s and {} ns is not allowed; allowed is 0 s to 1 day",
+            value.seconds, value.nanos
+        );
+        Invalid::new(field, why)
     })
 }
 
@@ -94,18 +149,15 @@ fn sighting(
         return Err(Invalid::new(&field("component_id"), why));
     }
     id(&field("component_id"), &component_id)?;
-    let observe_time = event
-        .observe_time
-        .map(|stamp| {
-            time(stamp).ok_or_else(|| {
-                let why = format!(
-                    "{} s and {} ns is not allowed; allowed is a time in the years 1970 to 9999",
-                    stamp.seconds, stamp.nanos
-                );
-                Invalid::new(&field("observe_time"), why)
-            })
-        })
-        .transpose()?;
+    let observe_time = moment(&field("observe_time"), event.observe_time)?;
+    optional_id(&field("connection_id"), &event.connection_id)?;
+    if event.arrival != 0 && event.connection_id.is_empty() {
+        let why = format!(
+            "{} is not allowed while connection_id is empty; allowed is 0",
+            event.arrival
+        );
+        return Err(Invalid::new(&field("arrival"), why));
+    }
     Ok(Sighting {
         event_id: event.event_id,
         component_id,
@@ -116,6 +168,9 @@ fn sighting(
         tool_call_id: event.tool_call_id,
         observe_time,
         epoch: event.epoch,
+        connection_id: event.connection_id,
+        arrival: event.arrival,
+        replayed: event.replayed,
     })
 }
 
@@ -232,5 +287,56 @@ mod tests {
             });
         });
         assert!(error.starts_with("events[1].observe_time: -1 s"), "{error}");
+    }
+
+    #[test]
+    fn how_a_report_was_posted_is_checked() {
+        let seconds = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
+        let error = refusal(|r| r.session_id = "two words".to_owned());
+        assert!(error.starts_with("session_id: "), "{error}");
+        let error = refusal(|r| r.report_number = 7);
+        assert!(error.starts_with("report_number: 7 is not"), "{error}");
+        let error = refusal(|r| r.round_trip = seconds(-1));
+        assert!(error.starts_with("round_trip: -1 s"), "{error}");
+        let error = refusal(|r| r.next_within = seconds(0));
+        assert!(error.starts_with("next_within: 0 s"), "{error}");
+        let error = refusal(|r| r.next_within = seconds(86_401));
+        assert!(error.starts_with("next_within: 86401 s"), "{error}");
+        let error = refusal(|r| {
+            r.send_time = Some(prost_types::Timestamp {
+                seconds: 0,
+                nanos: -1,
+            });
+        });
+        assert!(error.starts_with("send_time: 0 s and -1 ns"), "{error}");
+        let error = refusal(|r| r.events[2].arrival = 3);
+        assert!(error.starts_with("events[2].arrival: 3 is not"), "{error}");
+        let error = refusal(|r| r.events[2].connection_id = "ä".to_owned());
+        assert!(error.starts_with("events[2].connection_id: "), "{error}");
+    }
+
+    #[test]
+    fn how_a_report_was_posted_is_taken() {
+        let mut request = request();
+        request.session_id = "s".to_owned();
+        request.report_number = 3;
+        request.round_trip = Some(prost_types::Duration {
+            seconds: 0,
+            nanos: 2_000_000,
+        });
+        request.events[0].connection_id = "c".to_owned();
+        request.events[0].arrival = 1;
+        request.events[0].replayed = true;
+        let report = report(request).unwrap();
+        assert_eq!(
+            (report.posting.session_id.as_str(), report.posting.number),
+            ("s", 3)
+        );
+        assert_eq!(report.posting.round_trip, Some(Duration::from_millis(2)));
+        let seen = &report.sightings[0];
+        assert_eq!(
+            (seen.connection_id.as_str(), seen.arrival, seen.replayed),
+            ("c", 1, true)
+        );
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use http::Uri;
 use monitorable::monitor::v1 as wire;
 
+use super::canary::canary;
 use super::tls::tls;
 use super::{Invalid, id, shown};
 use crate::fleet::api::Target;
@@ -53,12 +54,17 @@ pub(crate) fn target(
         .tls
         .map(|options| tls(&field("tls"), options, &endpoint))
         .transpose()?;
+    let canary = component
+        .canary
+        .map(|options| canary(&field("canary"), options))
+        .transpose()?;
     let target = Target {
         component_id: component.component_id.into(),
         endpoint,
         labels,
         tls,
         metadata,
+        canary: canary.unwrap_or_default(),
     };
     channel::check(&target, settings).map_err(|why| Invalid(format!("{prefix}{why}")))?;
     Ok(target)
@@ -200,6 +206,28 @@ fn at_most(field: &str, pairs: usize) -> Result<(), Invalid> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn canary_options_are_checked_and_kept() {
+        let target = component(|c| {
+            c.canary = Some(wire::CanaryOptions {
+                websocket_uri: "ws://127.0.0.1:1/v1/events".to_owned(),
+                ..Default::default()
+            });
+        });
+        let kept = target.unwrap().canary.websocket_uri;
+        assert_eq!(kept, "ws://127.0.0.1:1/v1/events");
+        let error = refusal(|c| {
+            c.canary = Some(wire::CanaryOptions {
+                websocket_uri: "http://127.0.0.1:1/".to_owned(),
+                ..Default::default()
+            });
+        });
+        assert!(
+            error.starts_with("component.canary.websocket_uri: "),
+            "{error}"
+        );
+    }
 
     fn component(change: impl FnOnce(&mut wire::Component)) -> Result<Target, Invalid> {
         let mut component = wire::Component {

@@ -7,8 +7,8 @@ use service_kit::clock::{Clock, Now};
 use super::teller::{identity, target};
 use crate::audit::testing::{answer, health_claim, metrics_claim, sighting};
 use crate::domain::{
-    HealthClaim, ProbeEvent, Probed, Sighting, Vantage, Verdict, WatchMessage, WatchReason,
-    WitnessReport,
+    HealthClaim, Posting, ProbeEvent, Probed, Sighting, Vantage, Verdict, WatchMessage,
+    WatchReason, WitnessReport,
 };
 use crate::fleet::settings::FleetSettings;
 use crate::fleet::state::FleetState;
@@ -126,6 +126,7 @@ fn a_thousand_readers_of_one_thread() {
             Vantage::Consumer => vec!["t".into()],
         },
         sign_off: false,
+        posting: Posting::default(),
     };
     let before = resident_mib();
     let start = clock.now();
@@ -151,6 +152,103 @@ fn a_thousand_readers_of_one_thread() {
     assert_eq!(
         (status.produced, status.consumed, status.consumers),
         (300, 300, 1_000)
+    );
+    assert_eq!(fleet.summary(now).open_findings, 0);
+}
+
+/// The kinds of a run that has not ended.
+const OPEN_RUN: [&str; 4] = [
+    "agent_started",
+    "agent_thinking",
+    "tool_executing",
+    "tool_completed",
+];
+
+/// What one observer saw of a hundred new runs, each on a thread of its own.
+fn hundred_runs(first: u64, now: Now) -> Vec<Sighting> {
+    let of_run = |run: u64| {
+        OPEN_RUN.iter().zip(1..).map(move |(kind, sequence)| {
+            let mut seen = sighting(&format!("thread-{run}"), sequence, "e", now);
+            seen.run_id = format!("run-{run}");
+            seen.event_type = (*kind).into();
+            if kind.starts_with("tool") {
+                seen.tool_call_id = format!("call-{run}");
+            }
+            seen
+        })
+    };
+    (first..first + 100).flat_map(of_run).collect()
+}
+
+#[test]
+fn twenty_thousand_open_runs() {
+    open_runs(20_000);
+}
+
+#[test]
+#[ignore = "it takes ten seconds, and measures what twenty thousand runs test"]
+fn a_hundred_thousand_open_runs() {
+    open_runs(100_000);
+}
+
+/// Open runs, each seen at both ends: what is kept of them follows the runs, not their events.
+/// What it costs is printed.
+fn open_runs(runs: u64) {
+    let clock = Clock::system();
+    let mut now = clock.now().later(Duration::from_secs(100_000));
+    let mut settings = FleetSettings::default();
+    // They are open, and that is all.
+    settings.rules.run_silence = Duration::from_secs(3_600);
+    let mut fleet = FleetState::new(settings, identity(), now);
+    assert_eq!(fleet.register(target("bridge"), now), Ok(false));
+    let before = resident_mib();
+    let start = clock.now();
+    let batches = runs / 100;
+    for batch in 0..batches {
+        now = now.later(Duration::from_millis(100));
+        fleet.turn(now);
+        let seen = hundred_runs(batch * 100, now);
+        for (vantage, who) in [(Vantage::Producer, "p"), (Vantage::Consumer, "c")] {
+            let report = WitnessReport {
+                observer_id: format!("{who}{}", batch % 10),
+                vantage,
+                component_id: "bridge".into(),
+                sightings: seen.clone(),
+                reading: Vec::new(),
+                // The last words of each, so that its silence afterwards means nothing.
+                sign_off: batch + 10 >= batches,
+                posting: Posting::default(),
+            };
+            assert_eq!(fleet.report(&report, now).recorded, 400);
+        }
+        if batch % 5 == 0 {
+            fleet.tick(Duration::ZERO, now);
+        }
+        fleet.take_effects();
+    }
+    let each = clock.now().since(start.monotonic) / u32::try_from(batches * 2).unwrap();
+    for _ in 0..25 {
+        now = now.later(Duration::from_secs(1));
+        fleet.turn(now);
+        fleet.tick(Duration::ZERO, now);
+        fleet.take_effects();
+    }
+    let evidence = &fleet.components["bridge"].evidence;
+    assert_eq!(
+        (evidence.runs().len(), evidence.runs().open_count()),
+        (runs as usize, runs as usize)
+    );
+    assert_eq!(evidence.counters().evicted, 0);
+    assert_eq!(evidence.events_held(), 0, "all of them have settled");
+    let totals = evidence.totals(now);
+    assert_eq!((totals.produced, totals.consumed), (runs * 4, runs * 4));
+    let tick = clock.now();
+    fleet.turn(now);
+    fleet.tick(Duration::ZERO, now);
+    println!(
+        "memory: {before:?} -> {:?} MiB; a report of 400 events: {each:?}; a tick: {:?}",
+        resident_mib(),
+        clock.now().since(tick.monotonic)
     );
     assert_eq!(fleet.summary(now).open_findings, 0);
 }

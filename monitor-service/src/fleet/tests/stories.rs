@@ -2,7 +2,8 @@ use std::time::Duration;
 
 use super::teller::{Calls, Teller, target};
 use crate::domain::{
-    Agreement, CallError, ClaimedState, ProbeEvent, Vantage, Verdict, WatchReason, WitnessReport,
+    Agreement, CallError, ClaimedState, Posting, ProbeEvent, Vantage, Verdict, WatchReason,
+    WitnessReport,
 };
 use crate::fleet::api::FleetError;
 
@@ -268,6 +269,7 @@ fn evidence_of_an_unregistered_component_waits_for_its_registration() {
         }],
         reading: Vec::new(),
         sign_off: false,
+        posting: Posting::default(),
     };
     assert_eq!(teller.fleet.report(&report, teller.now).recorded, 1);
     assert!(matches!(
@@ -294,6 +296,59 @@ fn callers_get_their_audit_and_strangers_get_not_monitored() {
         .collect();
     assert!(verdicts.contains(&(8, Verdict::NotMonitored)));
     assert!(verdicts.contains(&(7, Verdict::Unverified)), "{verdicts:?}");
+}
+
+#[test]
+fn a_finding_survives_a_reconnect() {
+    let mut teller = flowing();
+    teller.produced("t", 6..=8);
+    teller.consumed("t", 6..=6);
+    teller.consumed("t", 8..=8);
+    teller.change = |health, _| health.checks[1].healthy = false;
+    teller.beat(WatchReason::Changed);
+    teller.pass(3.0);
+    let open = teller.open();
+    assert_eq!(open.len(), 2, "{open:?}");
+    for _ in 0..3 {
+        teller.event(ProbeEvent::WatchEnded);
+        teller.pass(0.3);
+        teller.beat(WatchReason::Initial);
+        teller.pass(2.0);
+        let error = CallError::Unreachable("connection reset".into());
+        teller.event(ProbeEvent::WatchFailed(error));
+        teller.pass(0.3);
+        teller.beat(WatchReason::Initial);
+        teller.pass(2.0);
+    }
+    assert_eq!(teller.open(), open);
+    assert_eq!(teller.history().len(), 2, "neither resolved in between");
+}
+
+#[test]
+fn a_component_that_comes_and_goes_is_one_finding() {
+    let mut teller = Teller::new();
+    for _ in 0..20 {
+        teller.dies();
+        teller.pass(2.0);
+        teller.comes_back_as("instance-a");
+        teller.pass(3.5);
+    }
+    let rings = |alerts: &[crate::domain::Alert]| {
+        let unreachable = alerts.iter();
+        unreachable
+            .filter(|alert| alert.finding.rule_id == "unreachable")
+            .filter(|alert| alert.kind != crate::domain::AlertKind::Resolved)
+            .count()
+    };
+    assert_eq!(rings(&teller.alerts), 3, "{:?}", teller.history());
+    assert_eq!(teller.open(), ["unreachable"]);
+    let ids: std::collections::BTreeSet<_> = teller
+        .published
+        .iter()
+        .filter(|finding| finding.rule_id == "unreachable")
+        .map(|finding| &finding.finding_id)
+        .collect();
+    assert_eq!(ids.len(), 1, "always the same one");
 }
 
 #[test]

@@ -9,10 +9,10 @@ use service_kit::clock::{Clock, Now};
 
 use crate::audit::testing::{answer, health_claim, metrics_claim, sighting};
 use crate::domain::{
-    Audit, CallError, Finding, HealthClaim, MetricsClaim, ProbeEvent, Probed, Vantage, Verdict,
-    WatchMessage, WatchReason, WitnessReport,
+    Alert, Audit, CallError, Finding, HealthClaim, MetricsClaim, Posting, ProbeEvent, Probed,
+    Vantage, Verdict, WatchMessage, WatchReason, WitnessReport,
 };
-use crate::fleet::api::{FindingFilter, Target};
+use crate::fleet::api::{CanaryTarget, FindingFilter, Target};
 use crate::fleet::settings::{FleetSettings, Identity};
 use crate::fleet::state::{Effect, FleetState};
 
@@ -30,6 +30,7 @@ pub(super) fn target(component_id: &str) -> Target {
         labels: BTreeMap::new(),
         tls: None,
         metadata: BTreeMap::new(),
+        canary: CanaryTarget::default(),
     }
 }
 
@@ -52,6 +53,7 @@ pub(super) struct Teller {
     /// silent.
     pub(super) reading: Option<Vec<&'static str>>,
     pub(super) published: Vec<Finding>,
+    pub(super) alerts: Vec<Alert>,
     pub(super) answers: Vec<(u64, Arc<Audit>)>,
     pub(super) audits_asked: u32,
     pub(super) epoch: &'static str,
@@ -72,6 +74,7 @@ impl Teller {
             change: |_, _| {},
             reading: None,
             published: Vec::new(),
+            alerts: Vec::new(),
             answers: Vec::new(),
             audits_asked: 0,
             epoch: "first",
@@ -118,7 +121,8 @@ impl Teller {
             for effect in effects {
                 match effect {
                     Effect::StartProbe { generation, .. } => self.generation = generation,
-                    Effect::StopProbe(_) | Effect::Suppressed { .. } => {}
+                    Effect::StopProbe(_) | Effect::Suppressed { .. } | Effect::Stretch(_) => {}
+                    Effect::Alert(alert) => self.alerts.push(alert),
                     Effect::AuditNow(id) => {
                         self.audits_asked += 1;
                         assert_eq!(&*id, "bridge");
@@ -131,7 +135,7 @@ impl Teller {
         }
     }
 
-    fn health(&mut self) -> (HealthClaim, MetricsClaim) {
+    pub(super) fn health(&mut self) -> (HealthClaim, MetricsClaim) {
         self.sequence += 1;
         let mut health = health_claim(self.sequence, self.now);
         let mut metrics = metrics_claim(self.now);
@@ -229,11 +233,13 @@ impl Teller {
                     let mut seen = sighting(thread, number, self.epoch, self.now);
                     // Runs are not what these stories are about.
                     seen.event_type = "agent_completed".into();
+                    seen.run_id = format!("{thread}/{number}");
                     seen
                 })
                 .collect(),
             reading: reading.into_iter().map(str::to_owned).collect(),
             sign_off: false,
+            posting: Posting::default(),
         };
         self.fleet.report(&report, self.now);
         self.perform();

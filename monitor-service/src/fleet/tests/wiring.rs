@@ -6,6 +6,7 @@ use std::time::Duration;
 use service_kit::clock::Clock;
 
 use super::teller::{identity, target};
+use crate::alert::Outbox;
 use crate::audit::testing::{answer, health_claim, metrics_claim};
 use crate::domain::{ProbeEvent, Probed, Verdict};
 use crate::fleet::api::{Command, FindingFilter, FleetError, FleetHandle, Probes, Target};
@@ -57,6 +58,8 @@ impl Probes for Echo {
             .unwrap()
             .retain(|(target, ..)| *target.component_id != *component_id);
     }
+
+    fn stretch(&mut self, _factor: u32) {}
 }
 
 #[tokio::test(start_paused = true)]
@@ -67,7 +70,13 @@ async fn the_mailbox_is_answered_and_findings_are_heard() {
         clock,
         running: Arc::clone(&running),
     };
-    let (fleet, run) = start(FleetSettings::default(), identity(), clock, probes);
+    let (fleet, run) = start(
+        FleetSettings::default(),
+        identity(),
+        clock,
+        probes,
+        Outbox::closed(),
+    );
     let task = tokio::spawn(run);
     let registered = fleet
         .ask(|reply| Command::Register {

@@ -1,8 +1,10 @@
 //! A TCP proxy that can break the network between two peers while they talk.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use service_kit::clock::Clock;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
@@ -11,6 +13,8 @@ use tokio::task::{JoinHandle, JoinSet};
 
 /// Bytes moved at once.
 const CHUNK_BYTES: usize = 16 * 1024;
+/// Chunks that a delay holds back on one connection; beyond it the sender waits.
+const MAX_CHUNKS_UNDER_WAY: usize = 4_096;
 
 /// What the network does to every connection, the present and the future ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +25,10 @@ pub enum Fault {
     Stall,
     /// Bytes towards the client are read and lost; those towards the server pass.
     BlackHole,
+    /// Bytes towards the client arrive so much later; those towards the server pass.
+    Delay(Duration),
+    /// Bytes of both ways are read and lost: the client's machine is gone, and nobody says so.
+    Swallow,
     /// Connections are cut with a reset, and new ones are cut at once.
     Reset,
     /// The server's side is closed, and the client is not told: its connection stays open and
@@ -100,7 +108,7 @@ async fn connection(client: TcpStream, upstream: SocketAddr, mut faults: watch::
     match fault {
         Fault::Reset => return reset(&client),
         Fault::HalfOpen => return hold(client, faults).await,
-        Fault::Pass | Fault::Stall | Fault::BlackHole => {}
+        _ => {}
     }
     let Ok(server) = TcpStream::connect(upstream).await else {
         return reset(&client);
@@ -123,7 +131,7 @@ async fn connection(client: TcpStream, upstream: SocketAddr, mut faults: watch::
             let _ = socket.set_linger(Some(Duration::ZERO));
         }
         Fault::HalfOpen => hold(socket, faults).await,
-        Fault::Pass | Fault::Stall | Fault::BlackHole => {}
+        _ => {}
     }
     up.abort();
     down.abort();
@@ -170,7 +178,13 @@ async fn transfer(
                 Ok(()) => continue,
                 Err(_) => return End::Closed,
             },
-            Fault::Pass | Fault::BlackHole => {}
+            Fault::Delay(by) if towards_client => {
+                match delay_line(&mut from, to, by, &mut faults).await {
+                    Some(end) => return end,
+                    None => continue,
+                }
+            }
+            Fault::Pass | Fault::BlackHole | Fault::Swallow | Fault::Delay(_) => {}
         }
         let read = tokio::select! {
             read = from.read(&mut buffer) => read,
@@ -182,7 +196,7 @@ async fn transfer(
         let Ok(count @ 1..) = read else {
             return End::Closed;
         };
-        if towards_client && fault == Fault::BlackHole {
+        if fault == Fault::Swallow || (towards_client && fault == Fault::BlackHole) {
             continue;
         }
         let cut = faults.wait_for(|fault| matches!(fault, Fault::Reset | Fault::HalfOpen));
@@ -195,6 +209,50 @@ async fn transfer(
             _ = cut => return End::Cut,
         }
     }
+}
+
+/// Moves bytes later than they came, until the fault is another one; what is under way by then
+/// arrives at once. `None`: the fault changed.
+async fn delay_line(
+    from: &mut OwnedReadHalf,
+    to: &mut OwnedWriteHalf,
+    by: Duration,
+    faults: &mut watch::Receiver<Fault>,
+) -> Option<End> {
+    let mut line: VecDeque<(Instant, Vec<u8>)> = VecDeque::new();
+    let mut buffer = vec![0; CHUNK_BYTES];
+    loop {
+        let due = line.front().map(|(due, _)| *due);
+        tokio::select! {
+            changed = faults.changed() => {
+                for (_, bytes) in line {
+                    if to.write_all(&bytes).await.is_err() {
+                        return Some(End::Closed);
+                    }
+                }
+                return changed.err().map(|_| End::Closed);
+            }
+            () = async { tokio::time::sleep_until(due.unwrap_or_else(now).into()).await },
+                if due.is_some() =>
+            {
+                if let Some((_, bytes)) = line.pop_front()
+                    && to.write_all(&bytes).await.is_err()
+                {
+                    return Some(End::Closed);
+                }
+            }
+            read = from.read(&mut buffer), if line.len() < MAX_CHUNKS_UNDER_WAY => {
+                let Ok(count @ 1..) = read else {
+                    return Some(End::Closed);
+                };
+                line.push_back((now() + by, buffer[..count].to_vec()));
+            }
+        }
+    }
+}
+
+fn now() -> Instant {
+    Clock::system().now().monotonic
 }
 
 fn reset(client: &TcpStream) {
@@ -260,6 +318,32 @@ mod tests {
         let (proxy, mut client) = echo().await;
         says(&mut client, b"one").await;
         proxy.set(Fault::BlackHole);
+        client.write_all(b"two").await.unwrap();
+        is_silent(&mut client).await;
+        proxy.set(Fault::Pass);
+        says(&mut client, b"three").await;
+    }
+
+    #[tokio::test]
+    async fn a_delay_delays_and_keeps_the_order() {
+        let (proxy, mut client) = echo().await;
+        says(&mut client, b"one").await;
+        proxy.set(Fault::Delay(Duration::from_millis(400)));
+        client.write_all(b"two").await.unwrap();
+        is_silent(&mut client).await;
+        client.write_all(b"three").await.unwrap();
+        let mut answer = [0; 8];
+        client.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"twothree");
+        proxy.set(Fault::Pass);
+        says(&mut client, b"four").await;
+    }
+
+    #[tokio::test]
+    async fn what_is_swallowed_is_gone_both_ways() {
+        let (proxy, mut client) = echo().await;
+        says(&mut client, b"one").await;
+        proxy.set(Fault::Swallow);
         client.write_all(b"two").await.unwrap();
         is_silent(&mut client).await;
         proxy.set(Fault::Pass);

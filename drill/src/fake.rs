@@ -1,6 +1,5 @@
 //! A Monitorable target whose answers can be changed, cheap enough to have a thousand of.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -43,14 +42,17 @@ pub struct Answers {
     pub frozen: bool,
     /// Whether open watch streams say nothing more.
     pub silent_watch: bool,
-    /// How long the unary answers take.
-    pub delay: Duration,
-    /// The error that is answered instead.
-    pub error: Option<Status>,
     /// What calls are told, where it is not the state.
     pub calls_state: Option<State>,
     /// How far its clock is ahead.
     pub clock_ahead: Duration,
+    /// How often it runs its checks, announced as a gauge. Absent: with every answer, not
+    /// announced.
+    pub check_interval: Option<Duration>,
+    /// How long the unary answers take.
+    pub delay: Duration,
+    /// The error that is answered instead.
+    pub error: Option<Status>,
 }
 
 impl Answers {
@@ -79,10 +81,11 @@ impl Answers {
             echo_nonce: true,
             frozen: false,
             silent_watch: false,
-            delay: Duration::ZERO,
-            error: None,
             calls_state: None,
             clock_ahead: Duration::ZERO,
+            check_interval: None,
+            delay: Duration::ZERO,
+            error: None,
         }
     }
 }
@@ -92,7 +95,7 @@ struct Inner {
     answers: watch::Sender<Answers>,
     sequence: Mutex<u64>,
     frozen: Mutex<Option<HealthStatus>>,
-    began: Now,
+    began: Mutex<Now>,
 }
 
 /// The target. Dropped it takes no new connection; those that are open go on, so put a proxy in
@@ -114,7 +117,7 @@ impl Fake {
             answers: watch::Sender::new(Answers::honest(component_id)),
             sequence: Mutex::new(0),
             frozen: Mutex::new(None),
-            began: Clock::system().now(),
+            began: Mutex::new(Clock::system().now()),
         });
         let service = MonitorableServer::new(Target(inner.clone()));
         let serving = Server::builder()
@@ -140,6 +143,33 @@ impl Fake {
     pub fn change(&self, change: impl FnOnce(&mut Answers)) {
         self.inner.answers.send_modify(change);
     }
+
+    /// Changes its answers without a word on the watch streams; what they tell changes with the
+    /// next beat.
+    pub fn slip(&self, change: impl FnOnce(&mut Answers)) {
+        self.inner.answers.send_if_modified(|answers| {
+            change(answers);
+            false
+        });
+    }
+
+    /// Says on the watch streams that it drains, ends them, and answers no new one.
+    pub fn drain(&self) {
+        self.change(|answers| answers.state = State::Draining);
+    }
+
+    /// Comes back as a new process: another instance, its counters at the beginning.
+    pub fn restart(&self, instance_id: &str) {
+        *self.inner.sequence.lock().expect("no panic while held") = 0;
+        *self.inner.began.lock().expect("no panic while held") = Clock::system().now();
+        self.slip(|answers| {
+            let honest = Answers::honest(&answers.component_id);
+            answers.delivery = answers.delivery.take().map(|_| DeliveryMetrics::default());
+            answers.instance_id = instance_id.to_owned();
+            answers.state = honest.state;
+            answers.lifecycle = honest.lifecycle;
+        });
+    }
 }
 
 impl Drop for Fake {
@@ -153,21 +183,41 @@ impl Inner {
         self.answers.borrow().clone()
     }
 
-    fn health(&self) -> HealthStatus {
-        let answers = self.answers();
+    /// The health as the watch streams tell it.
+    fn watched(&self) -> HealthStatus {
+        self.told(&self.answers())
+    }
+
+    /// The health as calls are told it.
+    fn called(&self) -> HealthStatus {
+        let mut answers = self.answers();
+        answers.state = answers.calls_state.unwrap_or(answers.state);
+        self.told(&answers)
+    }
+
+    fn told(&self, answers: &Answers) -> HealthStatus {
         let mut stored = self.frozen.lock().expect("no panic while held");
         if !answers.frozen {
             *stored = None;
-            return self.fresh(&answers);
+            return self.fresh(answers);
         }
-        stored.get_or_insert_with(|| self.fresh(&answers)).clone()
+        stored.get_or_insert_with(|| self.fresh(answers)).clone()
     }
 
     fn fresh(&self, answers: &Answers) -> HealthStatus {
         let mut sequence = self.sequence.lock().expect("no panic while held");
         *sequence += 1;
         let now = Clock::system().now();
-        let uptime = now.since(self.began.monotonic);
+        let began = *self.began.lock().expect("no panic while held");
+        let uptime = now.since(began.monotonic);
+        let checked = match answers.check_interval {
+            Some(interval) => {
+                let rounds = uptime.as_millis() / interval.as_millis().max(1);
+                let rounds = u32::try_from(rounds).unwrap_or(u32::MAX);
+                began.wall + interval.saturating_mul(rounds)
+            }
+            None => now.wall,
+        };
         HealthStatus {
             component_id: answers.component_id.clone(),
             instance_id: answers.instance_id.clone(),
@@ -178,20 +228,25 @@ impl Inner {
             checks: answers.checks.clone(),
             consecutive_failures: 0,
             uptime: uptime.try_into().ok(),
-            last_health_check_time: Some(now.wall.into()),
+            last_health_check_time: Some((checked + answers.clock_ahead).into()),
             error_message: String::new(),
         }
     }
 
     fn metrics(&self) -> Metrics {
         let answers = self.answers();
+        let now = Clock::system().now().wall;
+        let gauges = answers.check_interval.map(|interval| {
+            let name = "health_check_interval_seconds".to_owned();
+            (name, interval.as_secs_f64())
+        });
         Metrics {
             component_id: answers.component_id,
             instance_id: answers.instance_id,
-            observe_time: Some(Clock::system().now().wall.into()),
+            observe_time: Some((now + answers.clock_ahead).into()),
             lifecycle: Some(answers.lifecycle),
             delivery: answers.delivery,
-            gauges: HashMap::new(),
+            gauges: gauges.into_iter().collect(),
         }
     }
 
@@ -203,9 +258,12 @@ impl Inner {
 
     fn beat(&self, reason: Reason, interval: Duration) -> WatchHealthResponse {
         WatchHealthResponse {
-            health: Some(self.health()),
+            health: Some(self.watched()),
             reason: reason.into(),
-            next_within: (interval * 2).try_into().ok(),
+            next_within: match reason {
+                Reason::Draining => None,
+                _ => (interval * 2).try_into().ok(),
+            },
         }
     }
 }
@@ -225,12 +283,7 @@ impl Monitorable for Target {
         } else {
             String::new()
         };
-        let mut health = self.0.health();
-        if let Some(state) = self.0.answers().calls_state {
-            health.state = state.into();
-            health.healthy = state == State::Active;
-        }
-        let health = Some(health);
+        let health = Some(self.0.called());
         Ok(Response::new(GetHealthStatusResponse { health, nonce }))
     }
 
@@ -251,6 +304,9 @@ impl Monitorable for Target {
         request: Request<WatchHealthRequest>,
     ) -> Result<Response<Self::WatchHealthStream>, Status> {
         self.0.answer().await?;
+        if self.0.answers().state == State::Draining {
+            return Err(Status::unavailable("it drains"));
+        }
         let asked = request.into_inner().max_interval;
         let asked = asked.and_then(|asked| Duration::try_from(asked).ok());
         let interval = asked.unwrap_or(Duration::from_secs(30)) / 2;
@@ -269,7 +325,16 @@ async fn watch(
     let mut answers = inner.answers.subscribe();
     let mut reason = Reason::Initial;
     loop {
-        let silent = answers.borrow_and_update().silent_watch;
+        let (silent, draining) = {
+            let answers = answers.borrow_and_update();
+            (answers.silent_watch, answers.state == State::Draining)
+        };
+        if draining {
+            let _ = sender
+                .send(Ok(inner.beat(Reason::Draining, interval)))
+                .await;
+            return;
+        }
         if !silent && sender.send(Ok(inner.beat(reason, interval))).await.is_err() {
             return;
         }

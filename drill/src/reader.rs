@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures_util::{SinkExt, StreamExt};
-use monitorable::monitor::v1::ObservedEvent;
 use serde_json::{Value, json};
 use service_kit::clock::Clock;
 use tokio::net::TcpStream;
@@ -16,7 +15,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::{HeaderMap, HeaderValue};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-use crate::witness::Pen;
+use crate::witness::{Arrivals, Pen, consumed};
 
 /// How long the handshake may take.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
@@ -177,6 +176,7 @@ impl Reader {
             socket,
             options,
             record: sender,
+            arrivals: Arrivals::default(),
         };
         Ok(Self {
             headers,
@@ -186,6 +186,12 @@ impl Reader {
             witness,
             task: tokio::spawn(listener.run(requests)),
         })
+    }
+
+    /// The thread that it reads.
+    #[must_use]
+    pub fn thread_id(&self) -> &str {
+        &self.thread_id
     }
 
     /// What it saw so far.
@@ -309,6 +315,7 @@ struct Listener {
     socket: WebSocketStream<TcpStream>,
     options: Options,
     record: watch::Sender<Arc<Record>>,
+    arrivals: Arrivals,
 }
 
 impl Listener {
@@ -348,9 +355,14 @@ impl Listener {
             at: Clock::system().now().wall,
         };
         let event = frame.kind() == "event";
+        if frame.kind() == "welcome" {
+            let granted = self.options.resume.is_some() && frame.value["recovered"] == true;
+            self.arrivals.welcomed(frame.sequence(), granted);
+        }
         let sequence = frame.sequence();
         if event && let Some(witness) = &self.options.witness {
-            witness.saw(observed(&frame));
+            let arrival = self.arrivals.next(sequence);
+            witness.saw(consumed(&frame, arrival));
         }
         self.write(|record| record.frames.push(frame));
         if event && self.options.acknowledge {
@@ -362,20 +374,5 @@ impl Listener {
     fn write(&self, change: impl FnOnce(&mut Record)) {
         self.record
             .send_modify(|record| change(Arc::make_mut(record)));
-    }
-}
-
-/// What a consumer saw, as it tells the monitor.
-fn observed(frame: &Frame) -> ObservedEvent {
-    ObservedEvent {
-        event_id: frame.text("event_id").to_owned(),
-        component_id: String::new(),
-        thread_id: frame.text("thread_id").to_owned(),
-        run_id: frame.text("run_id").to_owned(),
-        r#type: frame.text("event").to_owned(),
-        sequence: frame.sequence(),
-        tool_call_id: frame.text("tool_call_id").to_owned(),
-        observe_time: Some(frame.at.into()),
-        epoch: frame.text("epoch").to_owned(),
     }
 }

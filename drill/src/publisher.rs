@@ -51,7 +51,10 @@ impl Publisher {
             if let Some(witness) = &self.witness {
                 let pairs = batch.iter().zip(&answer.receipts);
                 pairs
-                    .filter(|(_, receipt)| receipt.status() == Status::Accepted)
+                    // A repeat was accepted before, and its receipt may have been lost.
+                    .filter(|(_, receipt)| {
+                        matches!(receipt.status(), Status::Accepted | Status::Duplicate)
+                    })
                     .for_each(|(event, receipt)| witness.saw(produced(event, receipt)));
             }
             receipts.extend(answer.receipts);

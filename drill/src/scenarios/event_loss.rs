@@ -1,0 +1,33 @@
+//! `event_loss`: some events never arrive.
+
+use std::time::Duration;
+
+use crate::chat::Chat;
+use crate::scenario::{Scenario, Threshold};
+use crate::stage::Stage;
+
+pub(crate) const SCENARIO: Scenario = Scenario {
+    rule: "event_loss",
+    fault: "the bridge loses one event on its way to the user, and counts it as delivered",
+    twin: "a user that leaves, and resumes where it was",
+    threshold: Threshold::None,
+    settings: &[],
+    twin_may_show: &[],
+    inject: |stage| Box::pin(inject(stage)),
+    act_twin: |stage| Box::pin(twin(stage)),
+};
+
+async fn inject(stage: &mut Stage) {
+    let mut chat = Chat::open(stage).await;
+    let users = chat.busy(stage, &["chat"]).await;
+    stage.breaks_now();
+    chat.fault("lose chat 1").await;
+    stage.keep((chat, users));
+}
+
+async fn twin(stage: &mut Stage) {
+    let chat = Chat::open(stage).await;
+    let users = chat.busy(stage, &["chat", "mobile"]).await;
+    let back = chat.away(users, "mobile", Duration::from_secs(3), 0).await;
+    stage.keep((chat, back));
+}
