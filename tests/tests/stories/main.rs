@@ -19,6 +19,7 @@ mod crashes;
 mod drain;
 mod drill;
 mod health_protocol;
+mod honest_life;
 mod independence;
 mod mutual;
 mod observers;
