@@ -12,6 +12,7 @@ PROTOS = Path(__file__).resolve().parents[2] / "proto"
 PACKAGES = [
     "monitorable/v1/monitorable",
     "bridge/v1/bridge",
+    "monitor/v1/audit",
     "monitor/v1/evidence",
     "monitor/v1/monitor",
 ]
