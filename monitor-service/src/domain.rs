@@ -5,6 +5,7 @@
 
 mod alert;
 mod canary;
+mod failing;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use service_kit::clock::Now;
 
 pub(crate) use alert::{Alert, AlertEvent, AlertKind};
 pub(crate) use canary::{CanaryOutcome, CanaryReport, CanaryRun};
+pub(crate) use failing::Failing;
 
 /// A component's id: the one it is registered under and has to claim.
 pub(crate) type ComponentId = Arc<str>;
@@ -195,7 +197,7 @@ pub(crate) enum ProbeEvent {
     Canary(Box<CanaryRun>),
     /// It does not serve what the monitor's own runs need: none is sent.
     NoCanary,
-    /// The same calls, made between two audits, and answered.
+    /// The same calls, made between two audits; the first was answered.
     Glanced(Box<Probed>),
 }
 

@@ -153,11 +153,15 @@ impl Evidence {
     }
 
     /// Whether an observer that saw a run's beginning saw all of it since: a consumer that was told
-    /// that something is gone did not.
+    /// that something is gone did not, and of one whose reading is forgotten nobody knows.
     pub(crate) fn followed(&self, key: ObserverKey, run: &Run) -> bool {
+        let produces = |observer: &Observer| observer.vantage == Vantage::Producer;
+        if self.observer(key).is_some_and(produces) {
+            return true;
+        }
         let thread = self.threads.get(&run.thread_id);
-        let skipped = thread.and_then(|thread| thread.readers.get(&key)?.skipped);
-        skipped.is_none_or(|at| at < run.first_event)
+        let reader = thread.and_then(|thread| thread.readers.get(&key));
+        reader.is_some_and(|reader| reader.skipped.is_none_or(|at| at < run.first_event))
     }
 
     /// Consumers' connections that witnesses tell of now.

@@ -123,6 +123,37 @@ fn every_bound_holds() {
 }
 
 #[test]
+fn a_consumer_whose_reading_is_forgotten_followed_nothing() {
+    let limits = EvidenceLimits {
+        readers_per_thread_max: 1,
+        ..EvidenceLimits::default()
+    };
+    let (mut evidence, at) = (Evidence::new(limits), now());
+    let seen = events("t", 1..=2, at);
+    report(&mut evidence, "p", Vantage::Producer, &seen, at);
+    report(&mut evidence, "c", Vantage::Consumer, &seen, at);
+    let followed = |evidence: &Evidence| {
+        let run = evidence.runs().get("t/run").unwrap();
+        let names = run
+            .seen_by
+            .iter()
+            .filter(|key| evidence.followed(**key, run));
+        let names = names.filter_map(|key| evidence.observer(*key));
+        names.map(|seen| seen.name.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(followed(&evidence), ["p", "c"]);
+    // The thread has room for one reader.
+    report(
+        &mut evidence,
+        "d",
+        Vantage::Consumer,
+        &seen,
+        at.later(Duration::from_secs(1)),
+    );
+    assert_eq!(followed(&evidence), ["p", "d"]);
+}
+
+#[test]
 fn what_is_older_than_the_window_leaves() {
     let (mut evidence, at) = (Evidence::new(EvidenceLimits::default()), now());
     report(

@@ -10,6 +10,7 @@ mod pace;
 pub(crate) mod pulse;
 pub(crate) mod settings;
 mod stretch;
+mod telling;
 #[cfg(test)]
 mod tests;
 mod watch;
@@ -30,6 +31,7 @@ use self::pace::Pace;
 use self::pulse::Pulse;
 use self::settings::ProbeSettings;
 use self::stretch::Stretch;
+use self::telling::Telling;
 use crate::canary::Canaries;
 use crate::domain::{ComponentId, ProbeEvent};
 use crate::fleet::api::{Command, FleetHandle, Probes, Target};
@@ -260,6 +262,7 @@ impl Probe {
     /// more, however many they are.
     async fn look_for_ever(&self, delay: Duration) {
         let mut audit_at = self.clock.now().later(delay).monotonic;
+        let mut telling = Telling::default();
         loop {
             let to_audit = audit_at.saturating_duration_since(self.clock.now().monotonic);
             let pause = to_audit.min(backoff::jittered(self.pace.interval()));
@@ -271,21 +274,17 @@ impl Probe {
                 Ok(caller) => caller.probe().await,
                 Err(why) => calls::not_probed(why),
             };
-            // An answer that did not come is told with all that belongs to it.
-            let is_audit = asked || probed.health.is_err() || probed.metrics.is_err();
-            if is_audit {
+            let told = telling.of(asked, probed);
+            if let Some(ProbeEvent::Probed(_)) = told {
                 audit_at = self
                     .clock
                     .now()
                     .later(backoff::jittered(self.audit_interval))
                     .monotonic;
             }
-            let probed = Box::new(probed);
-            let told = match is_audit {
-                true => ProbeEvent::Probed(probed),
-                false => ProbeEvent::Glanced(probed),
-            };
-            self.reporter.tell(told).await;
+            if let Some(event) = told {
+                self.reporter.tell(event).await;
+            }
             tokio::time::sleep(MIN_AUDIT_GAP).await;
         }
     }

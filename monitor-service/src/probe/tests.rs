@@ -89,6 +89,17 @@ impl Scene {
         });
     }
 
+    /// Looks twenty times a second between audits.
+    fn looks_often(&mut self) {
+        let often = ProbeSettings {
+            glance_interval: Duration::from_millis(50),
+            ..settings()
+        };
+        let (probes, pulse) = ProbeSet::new(often, Clock::system());
+        tokio::spawn(pulse);
+        self.probes = probes;
+    }
+
     fn start(&mut self) {
         let target = Target {
             component_id: "double".into(),
@@ -235,6 +246,21 @@ async fn nobody_there_is_unreachable_with_the_systems_reason() {
         matches!(failed, ProbeEvent::WatchFailed(CallError::Unreachable(_))),
         "{failed:?}"
     );
+}
+
+#[tokio::test]
+async fn between_audits_it_looks() {
+    let mut scene = Scene::new(Fault::None).await;
+    scene.looks_often();
+    scene.start();
+    scene.probed().await;
+    let mut looks = 0;
+    while looks < 3 {
+        if let ProbeEvent::Glanced(seen) = scene.event().await {
+            assert!(seen.nonce_echoed && seen.health.is_ok() && seen.metrics.is_ok());
+            looks += 1;
+        }
+    }
 }
 
 #[tokio::test]

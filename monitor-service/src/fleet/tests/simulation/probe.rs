@@ -66,6 +66,7 @@ pub(super) struct Probe {
     busy: bool,
     notified: bool,
     looks: u64,
+    failing: bool,
     audit_at: At,
 }
 
@@ -318,16 +319,21 @@ impl World {
             calls.health = Err(own.clone());
             calls.metrics = Err(own);
         }
-        // An answer that did not come is told with all that belongs to it.
-        calls.audit |= calls.health.is_err() || calls.metrics.is_err();
+        // Where answers cease, or come again, that is an audit; a look without one is not told.
+        let failing = calls.health.is_err();
+        let probe = &mut self.places[number].probe;
+        calls.audit |= failing != std::mem::replace(&mut probe.failing, failing);
+        let told = calls.audit || !failing;
         if calls.audit {
             self.places[number].probe.audit_at = at + self.core.dice.seconds(27, 33);
         } else {
             self.core.troubles.count("glances", 1);
         }
-        let event = self.core.monitor.probed(*calls, at);
-        let wanted = self.core.monitor.probe(number, event, at);
-        self.audit(&wanted);
+        if told {
+            let event = self.core.monitor.probed(*calls, at);
+            let wanted = self.core.monitor.probe(number, event, at);
+            self.audit(&wanted);
+        }
         self.core
             .later(AUDIT_GAP, What::Probe(number, ProbeStep::Rested));
     }
