@@ -9,8 +9,9 @@ use slotmap::SecondaryMap;
 use tokio::sync::{mpsc, oneshot};
 
 use super::api::{Command, HubError, HubHandle, Identity, Outlet, Subscribe};
+use super::batch::Batch;
 use super::limits::HubLimits;
-use super::reader::{Batch, ConnectionId};
+use super::reader::ConnectionId;
 use super::state::Hub;
 use crate::health::machine::HealthMachine;
 use crate::health::report::UpdateReason;
@@ -245,6 +246,8 @@ impl Actor {
         for id in ready.drain(..) {
             self.write(id, now);
         }
+        // What was shared between readers is kept in the window, or gone.
+        self.batch.clear();
         self.ready = ready;
     }
 
@@ -256,10 +259,10 @@ impl Actor {
             let Some(outlet) = self.outlets.get_mut(id) else {
                 return;
             };
-            if self.batch.chunks.is_empty() {
+            if self.batch.chunks().is_empty() {
                 return;
             }
-            let taken = match outlet.try_write(&self.batch.chunks) {
+            let taken = match outlet.try_write(self.batch.chunks()) {
                 Ok(taken) => taken,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
                 Err(error) => {
@@ -269,6 +272,9 @@ impl Actor {
             };
             if self.hub.wrote(id, &self.batch, taken, now) {
                 return self.remove(id, now);
+            }
+            if !self.batch.full() {
+                return;
             }
         }
     }

@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 
 use slotmap::Key;
 
+use super::batch::Batch;
 use super::encode;
 use super::event::{CloseReason, Encoding, Position, SubscribeError};
 use super::ledger::Step;
-use super::reader::{Batch, ConnectionId, Reader};
+use super::reader::{ConnectionId, Reader};
 use super::state::Hub;
-use super::thread::{SELF_PREFIX, ThreadKey};
+use super::thread::{SELF_PREFIX, Thread, ThreadKey};
 
 /// Readers of synthetic threads that may be connected at once.
 const MAX_SYNTHETIC_CONNECTIONS: usize = 256;
@@ -142,47 +143,52 @@ impl Hub {
 
     /// Collects what a reader is to be written next.
     pub(crate) fn gather(&mut self, id: ConnectionId, batch: &mut Batch, now: Instant) {
+        // A fault hits each reader for itself.
+        #[cfg(feature = "fault-injection")]
         batch.clear();
         if self.try_gather(id, batch) {
             return;
         }
         // The window has moved on past the reader.
         self.close(id, CloseReason::TooSlow, now);
-        batch.clear();
         self.try_gather(id, batch);
     }
 
     fn try_gather(&mut self, id: ConnectionId, batch: &mut Batch) -> bool {
-        let Some(reader) = self.readers.get(id) else {
+        let found = self.readers.get(id);
+        let found = found.and_then(|reader| Some((reader, self.threads.get_mut(reader.thread)?)));
+        let Some((reader, thread)) = found else {
+            batch.clear();
             return true;
         };
-        let Some(thread) = self.threads.get_mut(reader.thread) else {
-            return true;
-        };
-        let epoch = thread.epoch.clone();
-        let encoding = reader.encoding;
         let last = thread.window.last();
-        let window = &mut thread.window;
+        let stand = reader.stand(last);
+        if batch.serves(stand) {
+            return true;
+        }
+        batch.clear();
+        batch.gathered_for(stand);
+        let encoding = reader.encoding;
+        let Thread {
+            thread_id,
+            epoch,
+            window,
+            ..
+        } = thread;
         let before = window.kept_bytes();
         #[cfg(feature = "fault-injection")]
-        let (faults, thread_id) = (&self.faults, thread.thread_id.clone());
+        let faults = &self.faults;
         let complete = reader.gather(batch, last, |sequence| {
             #[cfg(feature = "fault-injection")]
-            let sequence = faults.stands_in(&thread_id, sequence, last);
+            let sequence = faults.stands_in(thread_id, sequence, last);
             let frame = window.frame(sequence, encoding, |entry| {
-                let shown = encode::Shown {
-                    event: &entry.event,
-                    time: entry.shown_time,
-                    sequence,
-                    epoch: &epoch,
-                };
-                encode::event(encoding, shown)
+                encode::event(encoding, entry.shown(thread_id, epoch, sequence))
             });
             #[cfg(feature = "fault-injection")]
-            let frame = frame.map(|frame| faults.frame(&thread_id, sequence, encoding, frame));
+            let frame = frame.map(|frame| faults.frame(thread_id, sequence, encoding, frame));
             frame
         });
-        self.window_bytes += window.kept_bytes() - before;
+        self.window_bytes = self.window_bytes + window.kept_bytes() - before;
         complete
     }
 
@@ -228,6 +234,10 @@ impl Hub {
             return;
         };
         for sequence in first..=last {
+            // Other readers got them before.
+            if thread.window.pending() == 0 {
+                return;
+            }
             if let Some(run) = thread.window.deliver(sequence) {
                 self.ledger
                     .take(&mut self.runs, run, thread.synthetic, Step::Deliver);

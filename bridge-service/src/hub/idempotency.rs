@@ -6,6 +6,9 @@ use twox_hash::XxHash3_128;
 
 use super::event::Place;
 
+/// The keys are hashes already, seeded ones: one more round is all that they need.
+type Placed = HashMap<u128, Place, foldhash::fast::RandomState>;
+
 /// The newest event ids and their places.
 ///
 /// Ids are kept as 128-bit hashes, so that an entry's size does not depend on the id's. The seed is
@@ -15,7 +18,7 @@ use super::event::Place;
 pub(crate) struct IdempotencyWindow {
     seed: u64,
     limit: usize,
-    places: HashMap<u128, Place>,
+    places: Placed,
     order: VecDeque<u128>,
 }
 
@@ -25,7 +28,7 @@ impl IdempotencyWindow {
         Self {
             seed,
             limit: limit.max(1),
-            places: HashMap::new(),
+            places: Placed::default(),
             order: VecDeque::new(),
         }
     }

@@ -5,6 +5,7 @@
 
 mod actor;
 pub(crate) mod api;
+mod batch;
 mod connections;
 #[cfg(test)]
 mod conservation;
@@ -13,8 +14,10 @@ pub(crate) mod event;
 #[cfg(feature = "fault-injection")]
 pub(crate) mod faults;
 mod idempotency;
+mod index;
 mod ledger;
 pub(crate) mod limits;
+mod packed;
 mod reader;
 mod runs;
 mod state;

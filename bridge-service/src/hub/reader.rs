@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::batch::{Batch, Item, Stand};
 use super::event::{CloseReason, Encoding};
 use super::thread::ThreadKey;
 
@@ -17,53 +18,9 @@ slotmap::new_key_type! {
     pub(crate) struct ConnectionId;
 }
 
-/// Frames handed to a socket at once.
-pub(crate) const MAX_CHUNKS: usize = 64;
-/// Bytes handed to a socket at once; the frame that goes over it is the last.
-const MAX_BATCH_BYTES: usize = 256 * 1024;
 /// Frames outside the log that may wait. At the limit a further one (a pong, a heartbeat) is left
 /// out: the reader takes nothing anyway.
 const MAX_CONTROLS: usize = 16;
-
-/// What a chunk is, so that its arrival can be accounted for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Item {
-    Control,
-    Event(u64),
-    Farewell,
-}
-
-/// Frames gathered for one write. Reused from write to write.
-#[derive(Debug, Default)]
-pub(crate) struct Batch {
-    pub(crate) chunks: Vec<Bytes>,
-    items: Vec<Item>,
-    bytes: usize,
-}
-
-impl Batch {
-    /// Forgets the frames of the last write.
-    pub(crate) fn clear(&mut self) {
-        self.chunks.clear();
-        self.items.clear();
-        self.bytes = 0;
-    }
-
-    /// Bytes gathered.
-    pub(crate) const fn bytes(&self) -> usize {
-        self.bytes
-    }
-
-    fn push(&mut self, chunk: Bytes, item: Item) {
-        self.bytes += chunk.len();
-        self.chunks.push(chunk);
-        self.items.push(item);
-    }
-
-    fn full(&self) -> bool {
-        self.chunks.len() >= MAX_CHUNKS || self.bytes >= MAX_BATCH_BYTES
-    }
-}
 
 /// The rest of a frame that was taken in part.
 #[derive(Debug)]
@@ -231,6 +188,17 @@ impl Reader {
         Ok(from..=through)
     }
 
+    /// Its place, where it is to get events and nothing else; `last` is the thread's newest.
+    pub(super) fn stand(&self, last: u64) -> Option<Stand> {
+        let plain = self.partial.is_none() && self.controls.is_empty() && self.closing.is_none();
+        plain.then_some(Stand {
+            thread: self.thread,
+            encoding: self.encoding,
+            next: self.next,
+            last,
+        })
+    }
+
     /// Collects what to write next; `last` is the thread's newest event, `frame` gives an event's.
     /// False: an event that the reader needs is no longer kept.
     pub(crate) fn gather(
@@ -268,9 +236,18 @@ impl Reader {
 
     /// Accounts for the first `taken` bytes of a gathered batch.
     pub(crate) fn wrote(&mut self, batch: &Batch, taken: usize) -> Written {
+        if taken == batch.bytes()
+            && let Some((first, last)) = batch.events()
+        {
+            self.next = last + 1;
+            return Written {
+                events: Some((first, last)),
+                farewell: false,
+            };
+        }
         let mut written = Written::default();
         let mut left = taken;
-        for (chunk, item) in batch.chunks.iter().zip(&batch.items) {
+        for (chunk, item) in batch.iter() {
             if left == 0 {
                 break;
             }
@@ -285,20 +262,20 @@ impl Reader {
             if left < chunk.len() {
                 self.partial = Some(Partial {
                     rest: chunk.slice(left..),
-                    item: *item,
+                    item,
                 });
-                self.mark_farewell(*item);
+                self.mark_farewell(item);
                 break;
             }
             left -= chunk.len();
             match item {
                 Item::Control => {}
                 Item::Event(sequence) => {
-                    let (first, _) = written.events.unwrap_or((*sequence, 0));
-                    written.events = Some((first, *sequence));
+                    let (first, _) = written.events.unwrap_or((sequence, 0));
+                    written.events = Some((first, sequence));
                 }
                 Item::Farewell => {
-                    self.mark_farewell(*item);
+                    self.mark_farewell(item);
                     written.farewell = true;
                 }
             }
@@ -356,11 +333,11 @@ mod tests {
         loop {
             let mut batch = Batch::default();
             assert!(reader.gather(&mut batch, last, frame));
-            if batch.chunks.is_empty() {
+            if batch.chunks().is_empty() {
                 return (text, events, farewell);
             }
             let taken = sizes.next().unwrap().min(batch.bytes());
-            let flat = batch.chunks.concat();
+            let flat = batch.chunks().concat();
             text.push_str(std::str::from_utf8(&flat[..taken]).unwrap());
             let written = reader.wrote(&batch, taken);
             if let Some((first, last)) = written.events {

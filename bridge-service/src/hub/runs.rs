@@ -1,7 +1,7 @@
 //! The runs that are held, each with its ledger.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,6 +9,7 @@ use slotmap::SlotMap;
 use twox_hash::XxHash3_64;
 
 use super::event::{Event, RunReport, Stages};
+use super::index::Index;
 use super::limits::SYNTHETIC_IDLE;
 use super::thread::is_synthetic;
 
@@ -37,7 +38,7 @@ pub(crate) struct Run {
 #[derive(Debug, Default)]
 pub(crate) struct Runs {
     runs: SlotMap<RunKey, Run>,
-    by_id: HashMap<Arc<str>, RunKey>,
+    by_id: Index<RunKey>,
     /// In the order in which they finished. A key may be stale.
     finished: VecDeque<RunKey>,
     /// When to look whether a run is idle; one item for each run.

@@ -2,7 +2,7 @@
 //! kept, who gets it, and how it is accounted for. It does no I/O and reads no clock.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,6 +11,7 @@ use slotmap::SlotMap;
 
 use super::event::{Event, HubReport, Outcome, Place, RunReport};
 use super::idempotency::IdempotencyWindow;
+use super::index::Index;
 use super::ledger::{Ledger, Step};
 use super::limits::{HubLimits, MAX_SYNTHETIC_THREADS};
 use super::reader::{ConnectionId, Reader};
@@ -24,7 +25,7 @@ pub(crate) struct Hub {
     epoch_seed: u64,
     epochs: u64,
     pub(super) threads: SlotMap<ThreadKey, Thread>,
-    pub(super) thread_by_id: HashMap<Arc<str>, ThreadKey>,
+    pub(super) thread_by_id: Index<ThreadKey>,
     pub(super) readers: SlotMap<ConnectionId, Reader>,
     pub(super) runs: Runs,
     pub(super) ledger: Ledger,
@@ -63,7 +64,7 @@ impl Hub {
             epoch_seed: seed,
             epochs: 0,
             threads: SlotMap::with_key(),
-            thread_by_id: HashMap::new(),
+            thread_by_id: Index::default(),
             readers: SlotMap::with_key(),
             runs: Runs::default(),
             ledger: Ledger::default(),
@@ -100,11 +101,11 @@ impl Hub {
         self.rejected += rejected;
         events
             .into_iter()
-            .map(|event| self.accept(event, now))
+            .map(|event| self.accept(&event, now))
             .collect()
     }
 
-    fn accept(&mut self, event: Event, now: Now) -> Outcome {
+    fn accept(&mut self, event: &Event, now: Now) -> Outcome {
         let id = self.ids.key(&event.event_id);
         let synthetic = is_synthetic(&event.thread_id);
         if let Some(place) = self.ids.find(id) {
@@ -113,7 +114,7 @@ impl Hub {
             return Outcome::Duplicate(place.clone());
         }
         #[cfg(feature = "fault-injection")]
-        if self.faults.swallows(&event)
+        if self.faults.swallows(event)
             && let Some(key) = self.find_or_open_thread(&event.thread_id, now.monotonic)
         {
             let thread = &self.threads[key];
@@ -135,7 +136,7 @@ impl Hub {
         }
     }
 
-    fn place(&mut self, event: Event, now: Now) -> Result<Place, String> {
+    fn place(&mut self, event: &Event, now: Now) -> Result<Place, String> {
         let key = self
             .find_or_open_thread(&event.thread_id, now.monotonic)
             .ok_or_else(|| {
@@ -147,7 +148,7 @@ impl Hub {
         let run = self
             .runs
             .find_or_open(
-                &event,
+                event,
                 (&thread.thread_id, &thread.epoch),
                 limits.runs,
                 now.monotonic,
@@ -164,7 +165,7 @@ impl Hub {
             })?;
         let before = thread.window.kept_bytes();
         let sequence = thread.window.last() + 1;
-        self.runs.note(run, &event, sequence, now.monotonic);
+        self.runs.note(run, event, sequence, now.monotonic);
         thread.window.push(event, run, now.monotonic, now.wall);
         self.window_bytes += thread.window.kept_bytes() - before;
         thread.last_used = now.monotonic;

@@ -6,9 +6,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use service_kit::clock::{Clock, Now};
 
+use super::batch::Batch;
 use super::event::{Encoding, Event, EventType, Outcome, Position, Subprotocol, Transport};
 use super::limits::HubLimits;
-use super::reader::{Batch, ConnectionId};
+use super::reader::ConnectionId;
 use super::state::Hub;
 
 /// What the tests' readers read.
@@ -77,10 +78,10 @@ impl World {
         let (mut batch, mut bytes) = (Batch::default(), Vec::new());
         loop {
             self.hub.gather(id, &mut batch, self.now.monotonic);
-            if batch.chunks.is_empty() {
+            if batch.chunks().is_empty() {
                 return String::from_utf8_lossy(&bytes).into_owned();
             }
-            bytes.extend_from_slice(&batch.chunks.concat());
+            bytes.extend_from_slice(&batch.chunks().concat());
             let taken = batch.bytes();
             if self.hub.wrote(id, &batch, taken, self.now.monotonic) {
                 self.hub.remove_reader(id, self.now.monotonic);

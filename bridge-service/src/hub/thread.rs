@@ -87,7 +87,7 @@ mod tests {
             let event = event("t", "r", &format!("e{n}"));
             thread
                 .window
-                .push(event, RunKey::default(), now.monotonic, now.wall);
+                .push(&event, RunKey::default(), now.monotonic, now.wall);
         }
         for _ in 0..popped {
             thread.window.pop_oldest();

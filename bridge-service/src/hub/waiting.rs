@@ -36,9 +36,10 @@ impl Hub {
 mod tests {
     use std::time::Duration;
 
+    use crate::hub::batch::Batch;
     use crate::hub::event::{Encoding, Subprotocol, Transport};
     use crate::hub::limits::HubLimits;
-    use crate::hub::reader::{Batch, ConnectionId};
+    use crate::hub::reader::ConnectionId;
     use crate::hub::state::Hub;
     use crate::hub::testing::{event, moment};
 

@@ -4,13 +4,16 @@ use std::collections::VecDeque;
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 
+use super::encode::Shown;
 use super::event::{Encoding, Event};
+use super::packed::Packed;
 use super::runs::RunKey;
 
-/// What one kept event costs beside its texts and data, in bytes: the entry itself and its parts'
-/// allocations, rounded up.
-const ENTRY_OVERHEAD_BYTES: usize = 320;
+/// What one kept event costs beside its texts, its data and its frames, in bytes: the entry itself
+/// and what three allocations cost, rounded up.
+const ENTRY_OVERHEAD_BYTES: usize = size_of::<Entry>() + 64;
 
 /// Where an event in the window stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,37 +29,52 @@ pub(crate) enum Stage {
 /// One kept event.
 #[derive(Debug)]
 pub(crate) struct Entry {
-    pub(crate) event: Event,
+    event: Packed,
     pub(crate) run: RunKey,
     pub(crate) accepted_at: Instant,
     /// What readers see as the event's time.
-    pub(crate) shown_time: SystemTime,
+    shown_time: SystemTime,
     pub(crate) stage: Stage,
     /// Bytes of all events of the thread before this one, kept or gone: the difference of two
     /// entries' is the lag between them.
     bytes_before: u64,
-    size: usize,
-    frames: Vec<(Encoding, Bytes)>,
+    /// Most threads are read in one encoding.
+    frames: SmallVec<[(Encoding, Bytes); 1]>,
 }
 
 impl Entry {
-    /// The event as a reader's frame, encoded at the first call for each encoding.
-    pub(crate) fn frame(
-        &mut self,
-        encoding: Encoding,
-        encode: impl FnOnce(&Self) -> Bytes,
-    ) -> Bytes {
-        if let Some((_, frame)) = self.frames.iter().find(|(kept, _)| *kept == encoding) {
-            return frame.clone();
+    /// The event as readers are shown it.
+    pub(crate) fn shown<'a>(
+        &'a self,
+        thread_id: &'a str,
+        epoch: &'a str,
+        sequence: u64,
+    ) -> Shown<'a> {
+        Shown {
+            event_id: self.event.event_id(),
+            event_type: self.event.event_type,
+            thread_id,
+            run_id: self.event.run_id(),
+            agent_name: self.event.agent_name(),
+            tool_name: self.event.tool_name(),
+            tool_call_id: self.event.tool_call_id(),
+            data: self.event.data(),
+            time: self.shown_time,
+            sequence,
+            epoch,
         }
-        let frame = encode(self);
-        self.frames.push((encoding, frame.clone()));
-        frame
+    }
+
+    fn framed(&self, encoding: Encoding) -> Option<&Bytes> {
+        let mut frames = self.frames.iter();
+        let (_, frame) = frames.find(|(kept, _)| *kept == encoding)?;
+        Some(frame)
     }
 
     /// What the entry keeps in memory, in bytes, encoded frames included.
     fn kept_bytes(&self) -> usize {
-        self.size
+        ENTRY_OVERHEAD_BYTES
+            + self.event.kept_bytes()
             + self
                 .frames
                 .iter()
@@ -92,22 +110,21 @@ impl Window {
     /// Keeps an event and gives it the next sequence.
     pub(crate) fn push(
         &mut self,
-        event: Event,
+        event: &Event,
         run: RunKey,
         accepted_at: Instant,
         accepted_wall: SystemTime,
     ) -> u64 {
-        let size = ENTRY_OVERHEAD_BYTES + event_bytes(&event);
-        let shown_time = event.create_time.unwrap_or(accepted_wall);
+        let kept = Packed::new(event);
+        let size = ENTRY_OVERHEAD_BYTES + kept.bytes();
         let entry = Entry {
-            event,
+            event: kept,
             run,
             accepted_at,
-            shown_time,
+            shown_time: event.create_time.unwrap_or(accepted_wall),
             stage: Stage::Pending,
             bytes_before: self.bytes_ever,
-            size,
-            frames: Vec::new(),
+            frames: SmallVec::new(),
         };
         self.bytes_ever += size as u64;
         self.kept_bytes += size;
@@ -164,7 +181,8 @@ impl Window {
         }
     }
 
-    /// The event as a reader's frame; `None` where it is not kept.
+    /// The event as a reader's frame, encoded at the first call for each encoding; `None` where it is
+    /// not kept.
     pub(crate) fn frame(
         &mut self,
         sequence: u64,
@@ -173,9 +191,14 @@ impl Window {
     ) -> Option<Bytes> {
         let index = self.index(sequence)?;
         let entry = &mut self.entries[index];
+        if let Some(frame) = entry.framed(encoding) {
+            return Some(frame.clone());
+        }
         let before = entry.kept_bytes();
-        let frame = entry.frame(encoding, encode);
-        self.kept_bytes += entry.kept_bytes() - before;
+        let frame = encode(entry);
+        entry.event.share(&frame);
+        entry.frames.push((encoding, frame.clone()));
+        self.kept_bytes = self.kept_bytes + entry.kept_bytes() - before;
         Some(frame)
     }
 
@@ -246,17 +269,6 @@ impl Window {
     }
 }
 
-fn event_bytes(event: &Event) -> usize {
-    event.event_id.len()
-        + event.user_id.len()
-        + event.thread_id.len()
-        + event.run_id.len()
-        + event.agent_name.len()
-        + event.tool_name.len()
-        + event.tool_call_id.len()
-        + event.data.len()
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -275,7 +287,7 @@ mod tests {
         let now = moment(0);
         for n in 1..=count {
             let sequence = window.push(
-                event("t", "r", &format!("e{n}")),
+                &event("t", "r", &format!("e{n}")),
                 RunKey::default(),
                 now.monotonic,
                 now.wall,
@@ -323,7 +335,7 @@ mod tests {
                         pushed += 1;
                         let event = event("t", "r", &format!("e{pushed}"));
                         let sequence =
-                            window.push(event, RunKey::default(), now.monotonic, now.wall);
+                            window.push(&event, RunKey::default(), now.monotonic, now.wall);
                         prop_assert_eq!(sequence, pushed);
                     }
                     2 => popped += u64::from(window.pop_oldest().is_some()),
@@ -338,7 +350,8 @@ mod tests {
                 prop_assert_eq!(window.pending(), window.count_pending());
                 let kept: usize = window.entries.iter().map(Entry::kept_bytes).sum();
                 prop_assert_eq!(window.kept_bytes(), kept);
-                let sizes: u64 = window.entries.iter().map(|entry| entry.size as u64).sum();
+                let size = |entry: &Entry| (ENTRY_OVERHEAD_BYTES + entry.event.bytes()) as u64;
+                let sizes: u64 = window.entries.iter().map(size).sum();
                 prop_assert_eq!(window.bytes_after(popped), sizes);
             }
         }

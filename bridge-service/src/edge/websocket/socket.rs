@@ -132,6 +132,9 @@ impl Socket {
 
     /// Writes until all is written or the kernel takes no more, so that its readiness is true.
     fn write_chunks(&self, chunks: &[Bytes]) -> (usize, Option<Error>) {
+        if let [only] = chunks {
+            return self.write_one(only);
+        }
         let mut written = 0;
         for group in chunks.chunks(MAX_SLICES) {
             let mut slices = [IoSlice::new(&[]); MAX_SLICES];
@@ -150,6 +153,20 @@ impl Socket {
                     Err(error) if error.kind() == ErrorKind::Interrupted => {}
                     Err(error) => return (written, Some(error)),
                 }
+            }
+        }
+        (written, None)
+    }
+
+    /// The same for one chunk, which needs no list.
+    fn write_one(&self, chunk: &[u8]) -> (usize, Option<Error>) {
+        let mut written = 0;
+        while written < chunk.len() {
+            match self.stream.try_write(&chunk[written..]) {
+                Ok(0) => return (written, Some(ErrorKind::WriteZero.into())),
+                Ok(count) => written += count,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return (written, Some(error)),
             }
         }
         (written, None)

@@ -40,7 +40,6 @@ struct EventObject<'a> {
 }
 
 pub(super) fn event(payload: &mut Vec<u8>, shown: Shown<'_>) {
-    let event = shown.event;
     let mut object = EventObject {
         r#type: "CUSTOM",
         timestamp: unix_milliseconds(shown.time),
@@ -59,52 +58,52 @@ pub(super) fn event(payload: &mut Vec<u8>, shown: Shown<'_>) {
     };
     // What the event's data is called: AG-UI has a member of its own only for some.
     let mut data_member = "rawEvent";
-    match event.event_type {
+    match shown.event_type {
         EventType::AgentStarted => {
             object.r#type = "RUN_STARTED";
-            object.thread_id = Some(&event.thread_id);
-            object.run_id = Some(&event.run_id);
+            object.thread_id = Some(shown.thread_id);
+            object.run_id = Some(shown.run_id);
         }
         EventType::AgentThinking => {
             object.r#type = "REASONING_MESSAGE_CHUNK";
-            object.message_id = Some(&event.event_id);
-            object.delta = Some(text_of(&event.data, &TEXT_MEMBERS));
+            object.message_id = Some(shown.event_id);
+            object.delta = Some(text_of(shown.data, &TEXT_MEMBERS));
         }
         EventType::ToolExecuting => {
             object.r#type = "TOOL_CALL_CHUNK";
-            object.tool_call_id = Some(&event.tool_call_id);
-            object.tool_call_name = Some(&event.tool_name);
-            object.delta = Some(text_of(&event.data, &["arguments"]));
+            object.tool_call_id = Some(shown.tool_call_id);
+            object.tool_call_name = Some(shown.tool_name);
+            object.delta = Some(text_of(shown.data, &["arguments"]));
         }
         EventType::ToolCompleted => {
             object.r#type = "TOOL_CALL_RESULT";
-            object.message_id = Some(&event.event_id);
+            object.message_id = Some(shown.event_id);
             object.role = Some("tool");
-            object.tool_call_id = Some(&event.tool_call_id);
-            object.content = Some(text_of(&event.data, &TEXT_MEMBERS));
+            object.tool_call_id = Some(shown.tool_call_id);
+            object.content = Some(text_of(shown.data, &TEXT_MEMBERS));
         }
         EventType::AgentMessage => {
             object.r#type = "TEXT_MESSAGE_CHUNK";
-            object.message_id = Some(&event.event_id);
+            object.message_id = Some(shown.event_id);
             object.role = Some("assistant");
-            object.delta = Some(text_of(&event.data, &TEXT_MEMBERS));
+            object.delta = Some(text_of(shown.data, &TEXT_MEMBERS));
         }
         EventType::AgentCompleted => {
             object.r#type = "RUN_FINISHED";
-            object.thread_id = Some(&event.thread_id);
-            object.run_id = Some(&event.run_id);
+            object.thread_id = Some(shown.thread_id);
+            object.run_id = Some(shown.run_id);
             data_member = "result";
         }
         EventType::AgentError => {
             object.r#type = "RUN_ERROR";
-            object.message = Some(text_of(&event.data, &["message", "error", "text"]));
+            object.message = Some(text_of(shown.data, &["message", "error", "text"]));
         }
         EventType::Custom => {
             object.name = Some("custom");
             data_member = "value";
         }
     }
-    append_with_raw(payload, &object, data_member, &event.data);
+    append_with_raw(payload, &object, data_member, shown.data);
 }
 
 pub(super) fn control(payload: &mut Vec<u8>, kind: &'static str, body: &impl Serialize) {

@@ -25,22 +25,21 @@ struct EventObject<'a> {
 }
 
 pub(super) fn event(payload: &mut Vec<u8>, shown: Shown<'_>) {
-    let event = shown.event;
     let object = EventObject {
         specversion: "1.0",
-        id: &event.event_id,
-        source: format!("/threads/{}", percent_encoded(&event.thread_id)),
-        r#type: format!("monitorable.v1.{}", event.event_type.name()),
-        subject: &event.run_id,
+        id: shown.event_id,
+        source: format!("/threads/{}", percent_encoded(shown.thread_id)),
+        r#type: format!("monitorable.v1.{}", shown.event_type.name()),
+        subject: shown.run_id,
         time: rfc3339(shown.time),
         datacontenttype: "application/json",
         sequence: shown.sequence.to_string(),
         epoch: shown.epoch,
-        agentname: &event.agent_name,
-        toolname: &event.tool_name,
-        toolcallid: &event.tool_call_id,
+        agentname: shown.agent_name,
+        toolname: shown.tool_name,
+        toolcallid: shown.tool_call_id,
     };
-    append_with_raw(payload, &object, "data", &event.data);
+    append_with_raw(payload, &object, "data", shown.data);
 }
 
 pub(super) fn control(payload: &mut Vec<u8>, kind: &'static str, body: &impl Serialize) {

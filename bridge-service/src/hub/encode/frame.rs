@@ -23,8 +23,9 @@ pub(super) struct Builder {
 }
 
 impl Builder {
-    pub(super) fn new(transport: Transport) -> Self {
-        let mut buffer = Vec::with_capacity(512);
+    /// For a payload of about so many bytes.
+    pub(super) fn new(transport: Transport, expected: usize) -> Self {
+        let mut buffer = Vec::with_capacity(MAX_HEADER_BYTES + expected);
         if transport == Transport::WebSocket {
             buffer.resize(MAX_HEADER_BYTES, 0);
         }

@@ -20,21 +20,20 @@ struct EventObject<'a> {
 }
 
 pub(super) fn event(payload: &mut Vec<u8>, shown: Shown<'_>) {
-    let event = shown.event;
     let object = EventObject {
         r#type: "event",
         seq: shown.sequence,
         epoch: shown.epoch,
-        event_id: &event.event_id,
-        event: event.event_type.name(),
-        thread_id: &event.thread_id,
-        run_id: &event.run_id,
-        agent_name: &event.agent_name,
-        tool_name: &event.tool_name,
-        tool_call_id: &event.tool_call_id,
+        event_id: shown.event_id,
+        event: shown.event_type.name(),
+        thread_id: shown.thread_id,
+        run_id: shown.run_id,
+        agent_name: shown.agent_name,
+        tool_name: shown.tool_name,
+        tool_call_id: shown.tool_call_id,
         time: rfc3339(shown.time),
     };
-    append_with_raw(payload, &object, "data", &event.data);
+    append_with_raw(payload, &object, "data", shown.data);
 }
 
 pub(super) fn control(payload: &mut Vec<u8>, kind: &'static str, body: &impl Serialize) {

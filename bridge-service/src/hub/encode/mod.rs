@@ -10,17 +10,46 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::event::{CloseReason, Encoding, Event, Subprotocol, Transport};
+use super::event::{CloseReason, Encoding, EventType, Subprotocol, Transport};
 
 pub(crate) use frame::ping;
+
+/// What the members' names, the numbers and the time of an event take, rounded up.
+const MEMBERS_BYTES: usize = 240;
+/// What anything else takes, rounded up.
+const CONTROL_BYTES: usize = 240;
 
 /// An event and its place, to be shown.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shown<'a> {
-    pub(crate) event: &'a Event,
+    pub(crate) event_id: &'a str,
+    pub(crate) event_type: EventType,
+    pub(crate) thread_id: &'a str,
+    pub(crate) run_id: &'a str,
+    pub(crate) agent_name: &'a str,
+    pub(crate) tool_name: &'a str,
+    pub(crate) tool_call_id: &'a str,
+    /// One JSON value. Empty: none.
+    pub(crate) data: &'a [u8],
     pub(crate) time: SystemTime,
     pub(crate) sequence: u64,
     pub(crate) epoch: &'a str,
+}
+
+impl Shown<'_> {
+    /// About what a frame of it takes, so that few have to grow.
+    fn expected_bytes(&self) -> usize {
+        let texts = [
+            self.event_id,
+            self.thread_id,
+            self.run_id,
+            self.agent_name,
+            self.tool_name,
+            self.tool_call_id,
+            self.epoch,
+        ];
+        MEMBERS_BYTES + texts.map(str::len).iter().sum::<usize>() + self.data.len()
+    }
 }
 
 /// The first object that a reader gets.
@@ -37,7 +66,7 @@ pub(crate) struct Welcome<'a> {
 
 /// An event's frame.
 pub(crate) fn event(encoding: Encoding, shown: Shown<'_>) -> Bytes {
-    let mut frame = frame::Builder::new(encoding.transport);
+    let mut frame = frame::Builder::new(encoding.transport, shown.expected_bytes());
     if encoding.transport == Transport::ServerSentEvents {
         frame.event_id(shown.epoch, shown.sequence);
     }
@@ -98,7 +127,7 @@ pub(crate) fn milliseconds(duration: Duration) -> u64 {
 }
 
 fn control(encoding: Encoding, kind: &'static str, body: &impl Serialize) -> Bytes {
-    let mut frame = frame::Builder::new(encoding.transport);
+    let mut frame = frame::Builder::new(encoding.transport, CONTROL_BYTES);
     match encoding.subprotocol {
         Subprotocol::Json => json::control(frame.payload(), kind, body),
         Subprotocol::AgUi => ag_ui::control(frame.payload(), kind, body),
@@ -138,13 +167,20 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::hub::event::EventType;
+    use crate::hub::event::Event;
     use crate::hub::testing;
 
     fn shown(event: &Event) -> Shown<'_> {
         let time = UNIX_EPOCH + Duration::from_millis(1_700_000_000_123);
         Shown {
-            event,
+            event_id: &event.event_id,
+            event_type: event.event_type,
+            thread_id: &event.thread_id,
+            run_id: &event.run_id,
+            agent_name: &event.agent_name,
+            tool_name: &event.tool_name,
+            tool_call_id: &event.tool_call_id,
+            data: &event.data,
             time,
             sequence: 7,
             epoch: "ep",
