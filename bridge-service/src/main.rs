@@ -15,6 +15,11 @@ use std::process::ExitCode;
 
 use cli::Task;
 
+/// An event costs a handful of small allocations: this one takes a seventh off the whole
+/// (docs/PERFORMANCE.md).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let task = match cli::parse(std::env::args_os()) {
         Ok(task) => task,

@@ -28,7 +28,7 @@ pub(crate) fn run_ledger(report: RunReport) -> RunLedger {
     RunLedger {
         run_id: report.run_id,
         thread_id: report.thread_id,
-        epoch: report.epoch.to_string(),
+        epoch: report.epoch.as_str().to_owned(),
         events_accepted: report.stages.accepted,
         events_delivered: report.stages.delivered,
         events_acknowledged: report.stages.acknowledged,

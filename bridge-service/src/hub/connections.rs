@@ -44,7 +44,7 @@ impl Hub {
             encoding,
             encode::Welcome {
                 thread_id: &thread.thread_id,
-                epoch: &thread.epoch,
+                epoch: thread.epoch.as_str(),
                 seq: last,
                 recovered,
                 heartbeat_ms: encode::milliseconds(self.limits.heartbeat),
@@ -182,7 +182,7 @@ impl Hub {
             #[cfg(feature = "fault-injection")]
             let sequence = faults.stands_in(thread_id, sequence, last);
             let frame = window.frame(sequence, encoding, |entry| {
-                encode::event(encoding, entry.shown(thread_id, epoch, sequence))
+                encode::event(encoding, entry.shown(thread_id, epoch.as_str(), sequence))
             });
             #[cfg(feature = "fault-injection")]
             let frame = frame.map(|frame| faults.frame(thread_id, sequence, encoding, frame));

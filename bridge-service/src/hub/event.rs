@@ -4,6 +4,8 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 
+use super::epoch::Epoch;
+
 /// What an agent reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum EventType {
@@ -76,7 +78,7 @@ pub(crate) struct Place {
     /// From 1, no gaps.
     pub(crate) sequence: u64,
     /// The epoch of the thread's log.
-    pub(crate) epoch: std::sync::Arc<str>,
+    pub(crate) epoch: Epoch,
 }
 
 /// A position to resume after.
@@ -195,7 +197,7 @@ pub(crate) struct Stages {
 pub(crate) struct RunReport {
     pub(crate) run_id: String,
     pub(crate) thread_id: String,
-    pub(crate) epoch: std::sync::Arc<str>,
+    pub(crate) epoch: Epoch,
     pub(crate) stages: Stages,
     pub(crate) first_sequence: u64,
     pub(crate) last_sequence: u64,

@@ -6,8 +6,25 @@ use twox_hash::XxHash3_128;
 
 use super::event::Place;
 
+/// An event's place, without the text that its epoch's number stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Remembered {
+    pub(crate) sequence: u64,
+    /// [`super::epoch::Epoch::number`].
+    pub(crate) epoch: u64,
+}
+
+impl Remembered {
+    pub(crate) fn of(place: &Place) -> Self {
+        Self {
+            sequence: place.sequence,
+            epoch: place.epoch.number(),
+        }
+    }
+}
+
 /// The keys are hashes already, seeded ones: one more round is all that they need.
-type Placed = HashMap<u128, Place, foldhash::fast::RandomState>;
+type Placed = HashMap<u128, Remembered, foldhash::fast::RandomState>;
 
 /// The newest event ids and their places.
 ///
@@ -39,12 +56,12 @@ impl IdempotencyWindow {
     }
 
     /// Where the event of that key stands, if it was handed in before.
-    pub(crate) fn find(&self, key: u128) -> Option<&Place> {
-        self.places.get(&key)
+    pub(crate) fn find(&self, key: u128) -> Option<Remembered> {
+        self.places.get(&key).copied()
     }
 
     /// Remembers an event's place, and forgets the oldest at the limit.
-    pub(crate) fn remember(&mut self, key: u128, place: Place) {
+    pub(crate) fn remember(&mut self, key: u128, place: Remembered) {
         if self.order.len() >= self.limit
             && let Some(oldest) = self.order.pop_front()
         {
@@ -59,11 +76,8 @@ impl IdempotencyWindow {
 mod tests {
     use super::*;
 
-    fn place(sequence: u64) -> Place {
-        Place {
-            sequence,
-            epoch: "e".into(),
-        }
+    fn place(sequence: u64) -> Remembered {
+        Remembered { sequence, epoch: 1 }
     }
 
     #[test]
@@ -73,8 +87,8 @@ mod tests {
             window.remember(window.key(id), place(sequence));
         }
         assert_eq!(window.find(window.key("a")), None);
-        assert_eq!(window.find(window.key("b")), Some(&place(2)));
-        assert_eq!(window.find(window.key("c")), Some(&place(3)));
+        assert_eq!(window.find(window.key("b")), Some(place(2)));
+        assert_eq!(window.find(window.key("c")), Some(place(3)));
         assert_eq!(window.places.len(), window.order.len());
     }
 }

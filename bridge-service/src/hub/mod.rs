@@ -10,6 +10,7 @@ mod connections;
 #[cfg(test)]
 mod conservation;
 mod encode;
+pub(crate) mod epoch;
 pub(crate) mod event;
 #[cfg(feature = "fault-injection")]
 pub(crate) mod faults;

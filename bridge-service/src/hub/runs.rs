@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use slotmap::SlotMap;
 use twox_hash::XxHash3_64;
 
+use super::epoch::Epoch;
 use super::event::{Event, RunReport, Stages};
 use super::index::Index;
 use super::limits::SYNTHETIC_IDLE;
@@ -23,7 +24,7 @@ slotmap::new_key_type! {
 pub(crate) struct Run {
     run_id: Arc<str>,
     pub(crate) thread_id: Arc<str>,
-    epoch: Arc<str>,
+    epoch: Epoch,
     pub(crate) stages: Stages,
     first_sequence: u64,
     last_sequence: u64,
@@ -60,7 +61,7 @@ impl Runs {
     pub(crate) fn find_or_open(
         &mut self,
         event: &Event,
-        thread: (&Arc<str>, &Arc<str>),
+        thread: (&Arc<str>, Epoch),
         limit: usize,
         now: Instant,
         idle: Duration,
@@ -86,7 +87,7 @@ impl Runs {
         let key = self.runs.insert(Run {
             run_id: run_id.clone(),
             thread_id: thread_id.clone(),
-            epoch: epoch.clone(),
+            epoch,
             stages: Stages::default(),
             first_sequence: 0,
             last_sequence: 0,
@@ -176,7 +177,7 @@ impl Runs {
         Some(RunReport {
             run_id: run.run_id.to_string(),
             thread_id: run.thread_id.to_string(),
-            epoch: run.epoch.clone(),
+            epoch: run.epoch,
             stages: run.stages.clone(),
             first_sequence: run.first_sequence,
             last_sequence: run.last_sequence,

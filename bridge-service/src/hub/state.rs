@@ -9,8 +9,9 @@ use std::time::Instant;
 use service_kit::clock::Now;
 use slotmap::SlotMap;
 
+use super::epoch::Epoch;
 use super::event::{Event, HubReport, Outcome, Place, RunReport};
-use super::idempotency::IdempotencyWindow;
+use super::idempotency::{IdempotencyWindow, Remembered};
 use super::index::Index;
 use super::ledger::{Ledger, Step};
 use super::limits::{HubLimits, MAX_SYNTHETIC_THREADS};
@@ -111,7 +112,10 @@ impl Hub {
         if let Some(place) = self.ids.find(id) {
             self.duplicates += u64::from(!synthetic);
             self.synthetic_duplicates += u64::from(synthetic);
-            return Outcome::Duplicate(place.clone());
+            return Outcome::Duplicate(Place {
+                sequence: place.sequence,
+                epoch: Epoch::new(self.epoch_seed, place.epoch),
+            });
         }
         #[cfg(feature = "fault-injection")]
         if self.faults.swallows(event)
@@ -120,12 +124,12 @@ impl Hub {
             let thread = &self.threads[key];
             return Outcome::Accepted(Place {
                 sequence: thread.window.last() + 1,
-                epoch: thread.epoch.clone(),
+                epoch: thread.epoch,
             });
         }
         match self.place(event, now) {
             Ok(place) => {
-                self.ids.remember(id, place.clone());
+                self.ids.remember(id, Remembered::of(&place));
                 Outcome::Accepted(place)
             }
             Err(why) => {
@@ -149,7 +153,7 @@ impl Hub {
             .runs
             .find_or_open(
                 event,
-                (&thread.thread_id, &thread.epoch),
+                (&thread.thread_id, thread.epoch),
                 limits.runs,
                 now.monotonic,
                 limits.run_idle,
@@ -171,7 +175,7 @@ impl Hub {
         thread.last_used = now.monotonic;
         let place = Place {
             sequence,
-            epoch: thread.epoch.clone(),
+            epoch: thread.epoch,
         };
         let synthetic = thread.synthetic;
         self.ledger
@@ -226,7 +230,7 @@ impl Hub {
         }
         self.synthetic_threads += usize::from(synthetic);
         self.epochs += 1;
-        let epoch: Arc<str> = format!("{:016x}-{:x}", self.epoch_seed, self.epochs).into();
+        let epoch = Epoch::new(self.epoch_seed, self.epochs);
         let thread_id: Arc<str> = thread_id.into();
         let key = self
             .threads

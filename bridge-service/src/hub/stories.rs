@@ -83,7 +83,7 @@ fn a_reader_that_comes_back_gets_exactly_the_rest() {
         panic!("{outcomes:?}")
     };
     let position = Position {
-        epoch: place.epoch.to_string(),
+        epoch: place.epoch.as_str().to_owned(),
         after: 1,
     };
     let reader = world.join("t", Some(&position));

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::epoch::Epoch;
 use super::event::Position;
 use super::reader::ConnectionId;
 use super::window::Window;
@@ -28,7 +29,7 @@ pub(crate) fn is_synthetic(thread_id: &str) -> bool {
 #[derive(Debug)]
 pub(crate) struct Thread {
     pub(crate) thread_id: Arc<str>,
-    pub(crate) epoch: Arc<str>,
+    pub(crate) epoch: Epoch,
     pub(crate) synthetic: bool,
     pub(crate) window: Window,
     pub(crate) readers: Vec<ConnectionId>,
@@ -42,7 +43,7 @@ pub(crate) struct Thread {
 
 impl Thread {
     /// A thread without events.
-    pub(crate) fn new(thread_id: Arc<str>, epoch: Arc<str>, now: Instant) -> Self {
+    pub(crate) fn new(thread_id: Arc<str>, epoch: Epoch, now: Instant) -> Self {
         Self {
             synthetic: is_synthetic(&thread_id),
             thread_id,
@@ -62,7 +63,7 @@ impl Thread {
         let Some(position) = position else {
             return (first, first == 1);
         };
-        let known = *position.epoch == *self.epoch && position.after <= self.window.last();
+        let known = position.epoch == self.epoch.as_str() && position.after <= self.window.last();
         let next = position.after.saturating_add(1);
         if known && next >= first {
             (next, true)
@@ -80,9 +81,13 @@ mod tests {
     use crate::hub::runs::RunKey;
     use crate::hub::testing::{event, moment};
 
+    fn epoch() -> Epoch {
+        Epoch::new(7, 1)
+    }
+
     fn thread(pushed: u64, popped: u64) -> Thread {
         let now = moment(0);
-        let mut thread = Thread::new("t".into(), "now".into(), now.monotonic);
+        let mut thread = Thread::new("t".into(), epoch(), now.monotonic);
         for n in 1..=pushed {
             let event = event("t", "r", &format!("e{n}"));
             thread
@@ -98,7 +103,7 @@ mod tests {
     #[test]
     fn a_thread_without_events_can_be_resumed() {
         let position = Position {
-            epoch: "now".to_owned(),
+            epoch: epoch().as_str().to_owned(),
             after: 0,
         };
         assert_eq!(thread(0, 0).start(Some(&position)), (1, true));
@@ -125,7 +130,7 @@ mod tests {
             pushed in 0_u64..50, popped in 0_u64..50, after in 0_u64..60,
         ) {
             let popped = popped.min(pushed);
-            let position = Position { epoch: "now".to_owned(), after };
+            let position = Position { epoch: epoch().as_str().to_owned(), after };
             let (next, recovered) = thread(pushed, popped).start(Some(&position));
             prop_assert!(next > popped && next <= pushed + 1, "it begins inside the window");
             prop_assert_eq!(recovered, after >= popped && after <= pushed);

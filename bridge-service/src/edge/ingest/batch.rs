@@ -112,12 +112,13 @@ fn write(receipt: &mut Receipt, outcome: Outcome) {
     };
     receipt.set_status(status);
     receipt.sequence = sequence;
-    receipt.epoch = epoch.to_string();
+    receipt.epoch = epoch.as_str().to_owned();
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hub::epoch::Epoch;
 
     const LIMITS: IngestLimits = IngestLimits {
         max_data_bytes: 16,
@@ -140,7 +141,7 @@ mod tests {
     fn place(sequence: u64) -> Place {
         Place {
             sequence,
-            epoch: "epoch".into(),
+            epoch: Epoch::new(1, 1),
         }
     }
 
