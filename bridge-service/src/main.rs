@@ -15,7 +15,8 @@ use std::process::ExitCode;
 
 use cli::Task;
 
-/// An event costs a handful of small allocations: this one takes a seventh off the whole
+/// An event costs a handful of small allocations: this one takes a seventh off the whole. Without
+/// huge pages, which stall for tens of milliseconds where they are first touched
 /// (docs/PERFORMANCE.md).
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

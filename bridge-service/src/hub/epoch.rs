@@ -1,7 +1,5 @@
 //! The name of one thread's log in one process: a position is good only inside its epoch.
 
-use std::io::Write;
-
 /// Longest text: two numbers of 64 bits in hexadecimal, and a dash.
 const MAX_BYTES: usize = 33;
 
@@ -16,15 +14,13 @@ pub(crate) struct Epoch {
 impl Epoch {
     /// The `number`th epoch of a process whose seed no other process has.
     pub(crate) fn new(seed: u64, number: u64) -> Self {
+        let written = format!("{seed:016x}-{number:x}");
         let mut text = [0; MAX_BYTES];
-        let mut rest = &mut text[..];
-        // It fits: the longest text is as long as the room.
-        let _ = write!(rest, "{seed:016x}-{number:x}");
-        let length = (MAX_BYTES - rest.len()) as u8;
+        text[..written.len()].copy_from_slice(written.as_bytes());
         Self {
             number,
             text,
-            length,
+            length: written.len() as u8,
         }
     }
 
