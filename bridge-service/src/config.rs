@@ -130,6 +130,14 @@ impl Settings {
             ("hub.goodbye", hub.goodbye),
             ("drain.deadline", self.drain_deadline),
         );
+        let leaving = hub.drain_spread + hub.goodbye;
+        demand(
+            leaving <= self.drain_deadline,
+            format!(
+                "drain.spread: {:?} is not allowed; with hub.goodbye ({:?}) it may take at most drain.deadline, which is {:?}",
+                hub.drain_spread, hub.goodbye, self.drain_deadline
+            ),
+        );
         at_most(
             &mut demand,
             ("health.verification_timeout", health.verification_timeout),
@@ -189,6 +197,7 @@ fn hub_limits(source: &mut Source) -> HubLimits {
         heartbeat: duration(source, "hub.heartbeat", millis(100)..=minutes(60)),
         reader_silence: duration(source, "hub.reader_silence", millis(200)..=DAY),
         goodbye: duration(source, "hub.goodbye", millis(10)..=minutes(1)),
+        drain_spread: duration(source, "drain.spread", Duration::ZERO..=minutes(10)),
         retry_after: duration(source, "hub.retry_after", millis(1)..=minutes(10)),
         watchers: number(source, "hub.watchers", 1..=100_000),
     }

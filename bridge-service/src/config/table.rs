@@ -56,5 +56,6 @@ pub(crate) const SPECS: &[Spec] = &[
     spec("health.recovery_attempts", "3", "Attempts at recovery before the service says that it failed; 1 to 1000."),
     spec("health.recovery_backoff_base", "1s", "Wait before the first attempt at recovery; it doubles with each. 1ms to 1h."),
     spec("health.recovery_backoff_cap", "30s", "Longest wait before an attempt at recovery; at least health.recovery_backoff_base, at most 1d."),
+    spec("drain.spread", "2s", "How long readers leave after each other after SIGTERM, where they are many; up to 10m, and with hub.goodbye at most drain.deadline."),
     spec("drain.deadline", "10s", "How long readers and calls under way may take after SIGTERM; at least hub.goodbye, at most 10m."),
 ];

@@ -330,8 +330,7 @@ impl Hub {
     /// Once to twice the configured time, spread by the reader's number, so that readers that are
     /// sent away together don't come back together.
     fn retry_after(&self, id: ConnectionId) -> Duration {
-        let spread = (id.data().as_ffi().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u32;
-        self.limits.retry_after + self.limits.retry_after / 256 * spread
+        self.limits.retry_after + self.limits.retry_after / 256 * spread(id)
     }
 
     /// Forgets a reader; what it did not get stays for others, and for its return.
@@ -404,4 +403,9 @@ impl Hub {
         }
         Some(now + (limits.heartbeat - quiet_for))
     }
+}
+
+/// A number from 0 to 255 for a reader; neighbours are far apart (Fibonacci hashing).
+pub(super) fn spread(id: ConnectionId) -> u32 {
+    (id.data().as_ffi().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u32
 }

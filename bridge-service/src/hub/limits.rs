@@ -47,6 +47,9 @@ pub(crate) struct HubLimits {
     pub(crate) reader_silence: Duration,
     /// How long a reader that is told goodbye has to take it.
     pub(crate) goodbye: Duration,
+    /// How long readers leave after each other at the drain, at the most: a few in one go, many in
+    /// batches, so that they do not come back to the next bridge all at once.
+    pub(crate) drain_spread: Duration,
     /// What a reader is told to wait before it reconnects, at the least; jitter doubles it at most.
     pub(crate) retry_after: Duration,
     /// Health watchers. At the limit a new one is refused.
@@ -92,6 +95,7 @@ impl Default for HubLimits {
             heartbeat: Duration::from_secs(25),
             reader_silence: Duration::from_secs(80),
             goodbye: Duration::from_secs(2),
+            drain_spread: Duration::from_secs(2),
             retry_after: Duration::from_millis(500),
             watchers: 1_000,
         }

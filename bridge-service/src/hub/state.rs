@@ -2,7 +2,7 @@
 //! kept, who gets it, and how it is accounted for. It does no I/O and reads no clock.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -43,6 +43,8 @@ pub(crate) struct Hub {
     pub(super) overdue: Vec<ConnectionId>,
     pub(super) unflushed: usize,
     pub(super) draining: bool,
+    /// Readers that have yet to be told goodbye at the drain, and when.
+    pub(super) leaving: VecDeque<(Instant, ConnectionId)>,
     pub(super) users_open: u64,
     pub(super) users_opened: u64,
     pub(super) users_closed: u64,
@@ -78,6 +80,7 @@ impl Hub {
             overdue: Vec::new(),
             unflushed: 0,
             draining: false,
+            leaving: VecDeque::new(),
             users_open: 0,
             users_opened: 0,
             users_closed: 0,

@@ -253,6 +253,33 @@ fn a_drain_delivers_what_is_there_and_says_goodbye() {
 }
 
 #[test]
+fn many_readers_leave_one_batch_after_the_other() {
+    let limits = HubLimits::default();
+    let mut world = World::new(limits);
+    let readers: Vec<_> = (0..450).map(|_| world.join("t", None)).collect();
+    world.publish("t", "r", &["last-words"]);
+    world.hub.drain(world.now);
+    let step = limits.drain_spread / 20;
+    let mut gone = Vec::new();
+    for _ in 0..=20 {
+        let report = world.hub.report(world.now);
+        gone.push(report.closes_by_reason["draining"]);
+        world.pass(step);
+    }
+    assert_eq!(gone[0], 100, "{gone:?}");
+    let most = gone.windows(2).map(|pair| pair[1] - pair[0]).max();
+    assert!(most <= Some(150), "too many at once: {gone:?}");
+    assert_eq!(gone.last(), Some(&450), "{gone:?}");
+    for id in readers {
+        let text = world.read(id);
+        assert!(
+            text.find("last-words") < text.find("\"code\":4009"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
 fn events_that_nobody_came_for_are_counted_at_the_end() {
     let mut world = World::new(HubLimits::default());
     world.publish("t", "r", &["1", "2"]);

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use service_kit::clock::Now;
 
+use super::connections::spread;
 use super::event::CloseReason;
 use super::ledger::Step;
 use super::state::Hub;
@@ -13,6 +14,10 @@ use super::thread::ThreadKey;
 
 /// Why events that were never delivered end with the process.
 pub(crate) const DROPPED_AT_SHUTDOWN: &str = "shutdown";
+/// Batches in which readers leave at the drain, at the most.
+const MAX_DRAIN_BATCHES: usize = 20;
+/// Readers that may leave in one go: a server takes so many handshakes without being felt.
+const MIN_DRAIN_BATCH: usize = 100;
 /// Kept events that one inspection counts anew; the rest has its turn when threads come and go.
 const MAX_INSPECTED_EVENTS: usize = 100_000;
 
@@ -21,6 +26,7 @@ impl Hub {
     pub(crate) fn tick(&mut self, now: Now) {
         self.look_at_threads(now.monotonic);
         self.look_at_readers(now.monotonic);
+        self.see_off(now.monotonic);
         self.runs.forget_idle(now.monotonic, self.limits.run_idle);
     }
 
@@ -28,7 +34,8 @@ impl Hub {
     pub(crate) fn next_due(&self) -> Option<Instant> {
         let thread = self.thread_due.peek().map(|Reverse((due, _))| *due);
         let reader = self.reader_due.peek().map(|Reverse((due, _))| *due);
-        [thread, reader, self.runs.next_look()]
+        let leaving = self.leaving.front().map(|(due, _)| *due);
+        [thread, reader, leaving, self.runs.next_look()]
             .into_iter()
             .flatten()
             .min()
@@ -129,11 +136,31 @@ impl Hub {
         found
     }
 
-    /// Refuses new work, and tells every reader goodbye once it has its events.
+    /// Refuses new work, and lists every reader to be told goodbye: as many as make a batch at
+    /// once, the others in jittered batches within the spread.
     pub(crate) fn drain(&mut self, now: Now) {
         self.draining = true;
-        for id in self.readers.keys().collect::<Vec<_>>() {
-            self.close(id, CloseReason::Draining, now.monotonic);
+        let batch = self.readers.len().div_ceil(MAX_DRAIN_BATCHES);
+        let batch = batch.max(MIN_DRAIN_BATCH);
+        let pause = self.limits.drain_spread / MAX_DRAIN_BATCHES as u32;
+        for (place, id) in self.readers.keys().enumerate() {
+            let number = (place / batch) as u32;
+            // A batch leaves somewhere in the pause before the next; the first one at once.
+            let jitter = if number == 0 { 0 } else { spread(id) };
+            let due = now.monotonic + pause * number - pause / 256 * jitter;
+            self.leaving.push_back((due, id));
+        }
+        self.leaving.make_contiguous().sort_unstable();
+        self.see_off(now.monotonic);
+    }
+
+    /// Tells goodbye to the readers whose time to leave has come.
+    fn see_off(&mut self, now: Instant) {
+        while let Some(&(due, id)) = self.leaving.front()
+            && due <= now
+        {
+            self.leaving.pop_front();
+            self.close(id, CloseReason::Draining, now);
         }
     }
 
