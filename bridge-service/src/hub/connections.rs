@@ -50,7 +50,8 @@ impl Hub {
                 heartbeat_ms: encode::milliseconds(self.limits.heartbeat),
             },
         );
-        let reader = Reader::new(key, encoding, synthetic, (next, last), welcome, now);
+        let listed = (key, thread.readers.len());
+        let reader = Reader::new(listed, encoding, synthetic, (next, last), welcome, now);
         let id = self.readers.insert(reader);
         thread.readers.push(id);
         if !synthetic {
@@ -59,6 +60,7 @@ impl Hub {
         }
         self.reader_due
             .push(Reverse((now + self.first_beat(id), id)));
+        self.note_pending(key);
         self.mark_reader(id);
         Ok(id)
     }
@@ -212,6 +214,7 @@ impl Hub {
         let key = reader.thread;
         if let Some((first, last)) = written.events {
             self.deliver(key, first, last);
+            self.note_unacknowledged(id);
         }
         if written.farewell {
             return true;
@@ -287,6 +290,7 @@ impl Hub {
         let Ok(sequences) = reader.acknowledge(through) else {
             return self.close(id, CloseReason::ProtocolError, now);
         };
+        self.note_unacknowledged(id);
         let Some(thread) = self.threads.get_mut(key) else {
             return;
         };
@@ -343,9 +347,13 @@ impl Hub {
             self.users_closed += 1;
         }
         if let Some(thread) = self.threads.get_mut(reader.thread) {
-            thread.readers.retain(|other| *other != id);
+            thread.readers.swap_remove(reader.place);
+            if let Some(moved) = thread.readers.get(reader.place)
+                && let Some(moved) = self.readers.get_mut(*moved)
+            {
+                moved.place = reader.place;
+            }
             thread.last_used = now;
-            self.schedule_thread(reader.thread);
         }
     }
 

@@ -6,7 +6,9 @@ use proptest::prelude::*;
 
 use super::limits::HubLimits;
 use super::reader::ConnectionId;
+use super::state::Hub;
 use super::testing::{ENCODING, World};
+use super::waiting::Oldest;
 
 #[derive(Clone, Debug)]
 enum Act {
@@ -29,6 +31,33 @@ fn act() -> impl Strategy<Value = Act> {
         1 => (any::<u8>(), any::<u8>()).prop_map(|(id, back)| Act::Acknowledge(id, back)),
         1 => (0_u16..400).prop_map(Act::Pass),
     ]
+}
+
+/// What waits longest, found by looking at everything.
+fn by_scanning(hub: &Hub) -> Oldest {
+    let mut oldest = Oldest::default();
+    for thread in hub.threads.values() {
+        let pending = |from| thread.window.oldest_pending_from(from);
+        let readers = || thread.readers.iter().map(|id| &hub.readers[*id]);
+        let open = readers().filter(|reader| reader.closing().is_none());
+        let next = open.map(|reader| reader.written_through() + 1).min();
+        let unacknowledged = readers()
+            .filter_map(|reader| thread.window.accepted_at(reader.first_unacknowledged()?));
+        let found = [
+            readers().next().and_then(|_| pending(1)),
+            next.and_then(pending),
+            unacknowledged.min(),
+        ];
+        let kept = [
+            &mut oldest.pending,
+            &mut oldest.read_pending,
+            &mut oldest.unacknowledged,
+        ];
+        for (kept, found) in kept.into_iter().zip(found) {
+            *kept = kept.iter().copied().chain(found).min();
+        }
+    }
+    oldest
 }
 
 proptest! {
@@ -74,6 +103,8 @@ proptest! {
             for id in world.hub.take_overdue() {
                 world.hub.remove_reader(id, world.now.monotonic);
             }
+            let scanned = by_scanning(&world.hub);
+            prop_assert_eq!(world.hub.oldest(), scanned);
             let inspected = world.hub.inspect();
             prop_assert!(inspected.is_ok(), "{inspected:?}");
         }

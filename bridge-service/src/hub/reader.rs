@@ -53,6 +53,8 @@ pub(crate) struct Written {
 #[derive(Debug)]
 pub(crate) struct Reader {
     pub(crate) thread: ThreadKey,
+    /// Where its thread lists it.
+    pub(crate) place: usize,
     pub(crate) encoding: Encoding,
     /// A self-check's own: in no statistics.
     pub(crate) synthetic: bool,
@@ -71,12 +73,15 @@ pub(crate) struct Reader {
     blocked_since: Option<Instant>,
     /// Whether it is listed to be flushed.
     pub(crate) dirty: bool,
+    /// Whether it is listed because it may owe an acknowledgement.
+    pub(crate) owes: bool,
 }
 
 impl Reader {
-    /// A reader whose first frame is the welcome and whose first event is `next`.
+    /// A reader that its thread lists at `place`, whose first frame is the welcome and whose first
+    /// event is `next`.
     pub(crate) fn new(
-        thread: ThreadKey,
+        (thread, place): (ThreadKey, usize),
         encoding: Encoding,
         synthetic: bool,
         (next, last): (u64, u64),
@@ -85,6 +90,7 @@ impl Reader {
     ) -> Self {
         Self {
             thread,
+            place,
             encoding,
             synthetic,
             next,
@@ -98,6 +104,7 @@ impl Reader {
             last_alive: now,
             blocked_since: None,
             dirty: false,
+            owes: false,
         }
     }
 
@@ -313,7 +320,7 @@ mod tests {
         let welcome = Bytes::from_static(b"<welcome>");
         let now = moment(0).monotonic;
         Reader::new(
-            ThreadKey::default(),
+            (ThreadKey::default(), 0),
             encoding,
             false,
             (next, last),

@@ -18,6 +18,7 @@ use super::limits::{HubLimits, MAX_SYNTHETIC_THREADS};
 use super::reader::{ConnectionId, Reader};
 use super::runs::{RunRefusal, Runs};
 use super::thread::{SELF_PREFIX, Thread, ThreadKey, is_synthetic};
+use super::waiting::{Oldest, Waiting};
 
 /// The hub's state. The halves that look after readers and after age are in `connections` and
 /// `upkeep`.
@@ -33,12 +34,16 @@ pub(crate) struct Hub {
     ids: IdempotencyWindow,
     /// What all windows keep, in bytes.
     pub(super) window_bytes: usize,
-    /// When to look at a thread next; the oldest kept event of all is near the top. An item that its thread does not name any more is stale.
-    pub(super) thread_due: BinaryHeap<Reverse<(Instant, ThreadKey)>>,
+    /// When to look at a thread that keeps events; the oldest kept event of all is near the top. An
+    /// item that its thread does not name any more is stale.
+    pub(super) aging: BinaryHeap<Reverse<(Instant, ThreadKey)>>,
+    /// When to look whether a thread is idle; one item for each thread.
+    pub(super) idling: BinaryHeap<Reverse<(Instant, ThreadKey)>>,
     /// When to look at a reader next.
     pub(super) reader_due: BinaryHeap<Reverse<(Instant, ConnectionId)>>,
     pub(super) dirty_threads: Vec<ThreadKey>,
     pub(super) dirty_readers: Vec<ConnectionId>,
+    pub(super) waiting: Waiting,
     /// Readers to be cut: their time is up.
     pub(super) overdue: Vec<ConnectionId>,
     pub(super) unflushed: usize,
@@ -73,10 +78,12 @@ impl Hub {
             ledger: Ledger::default(),
             ids: IdempotencyWindow::new(seed, limits.idempotency_entries),
             window_bytes: 0,
-            thread_due: BinaryHeap::new(),
+            aging: BinaryHeap::new(),
+            idling: BinaryHeap::new(),
             reader_due: BinaryHeap::new(),
             dirty_threads: Vec::new(),
             dirty_readers: Vec::new(),
+            waiting: Waiting::default(),
             overdue: Vec::new(),
             unflushed: 0,
             draining: false,
@@ -188,6 +195,7 @@ impl Hub {
         self.make_room(key);
         self.schedule_thread(key);
         self.mark_thread(key);
+        self.note_pending(key);
         self.unflushed += 1;
         Ok(place)
     }
@@ -239,6 +247,8 @@ impl Hub {
             .threads
             .insert(Thread::new(thread_id.clone(), epoch, now));
         self.thread_by_id.insert(thread_id, key);
+        let idle = self.limits.idle_of(synthetic);
+        self.idling.push(Reverse((now + idle, key)));
         Some(key)
     }
 
@@ -300,13 +310,12 @@ impl Hub {
     }
 
     /// The counters, as they stand now.
-    pub(crate) fn report(&self, now: Now) -> HubReport {
-        let oldest_pending = self
-            .threads
-            .values()
-            .filter(|thread| !thread.synthetic && !thread.readers.is_empty())
-            .filter_map(|thread| thread.window.oldest_pending())
-            .min();
+    pub(crate) fn report(&mut self, now: Now) -> HubReport {
+        let Oldest {
+            pending,
+            read_pending,
+            unacknowledged,
+        } = self.oldest();
         HubReport {
             stages: self.ledger.users.clone(),
             rejected: self.rejected,
@@ -322,11 +331,11 @@ impl Hub {
             runs_held: self.runs.len() as u64,
             threads_held: self.threads.len() as u64,
             window_bytes: self.window_bytes as u64,
-            oldest_pending_age: oldest_pending.map(|accepted| now.since(accepted)),
+            oldest_pending_age: pending.map(|at| now.since(at)),
             watchers_open: 0,
             watchers_dropped: 0,
-            oldest_read_pending_age: self.oldest_read_pending().map(|at| now.since(at)),
-            oldest_unacknowledged_age: self.oldest_unacknowledged().map(|at| now.since(at)),
+            oldest_read_pending_age: read_pending.map(|at| now.since(at)),
+            oldest_unacknowledged_age: unacknowledged.map(|at| now.since(at)),
         }
     }
 }

@@ -356,6 +356,70 @@ fn idle_threads_and_runs_are_forgotten() {
 }
 
 #[test]
+fn a_thread_whose_only_event_was_refused_is_forgotten_too() {
+    let mut world = World::new(HubLimits::default());
+    world.publish("t", "r", &["1"]);
+    world.publish("other", "r", &["2"]);
+    assert_eq!(world.hub.report(world.now).threads_held, 2);
+    world.pass(HubLimits::default().thread_idle);
+    assert_eq!(world.hub.report(world.now).threads_held, 0);
+}
+
+#[test]
+fn a_thread_that_is_read_or_used_is_not_forgotten() {
+    let mut world = World::new(HubLimits::default());
+    let idle = HubLimits::default().thread_idle;
+    let reader = world.join("read", None);
+    world.publish("used", "r", &["1"]);
+    world.pass(idle / 2);
+    world.publish("used", "r", &["2"]);
+    world.pass(idle / 2);
+    assert_eq!(world.hub.report(world.now).threads_held, 2);
+    world.pass(idle / 2);
+    assert_eq!(world.hub.report(world.now).threads_held, 1);
+    world.hub.remove_reader(reader, world.now.monotonic);
+    world.pass(idle / 2);
+    assert_eq!(world.hub.report(world.now).threads_held, 1);
+    world.pass(idle / 2);
+    assert_eq!(world.hub.report(world.now).threads_held, 0);
+}
+
+#[test]
+fn idle_threads_are_in_nobodys_way_where_room_is_made() {
+    let limits = HubLimits {
+        window_total_bytes: 2_000,
+        ..HubLimits::default()
+    };
+    let mut world = World::new(limits);
+    for n in 0..100_u64 {
+        world.publish(&format!("idle-{n}"), &format!("r{n}"), &[&n.to_string()]);
+    }
+    let expired = |world: &mut World| world.hub.report(world.now).stages.expired;
+    assert!(expired(&mut world) > 80);
+    for n in 0..100_u64 {
+        world.publish("busy", "run", &[&format!("b{n}")]);
+        assert!(world.hub.aging.len() < 20, "{}", world.hub.aging.len());
+    }
+    assert!(expired(&mut world) > 180);
+    world.balanced();
+}
+
+#[test]
+fn readers_leave_in_any_order() {
+    let mut world = World::new(HubLimits::default());
+    let mut readers: Vec<_> = (0..6).map(|_| world.join("t", None)).collect();
+    for place in [3, 0, 3, 1] {
+        let gone = readers.remove(place);
+        world.hub.remove_reader(gone, world.now.monotonic);
+        world.balanced();
+    }
+    world.publish("t", "r", &["kept"]);
+    for reader in readers {
+        assert!(world.read(reader).contains("kept"));
+    }
+}
+
+#[test]
 fn a_rebuild_keeps_everything() {
     let mut world = World::new(HubLimits::default());
     let reader = world.join("t", None);

@@ -97,7 +97,7 @@ impl World {
         self.hub.wrote(id, &batch, 0, self.now.monotonic);
     }
 
-    pub(crate) fn balanced(&self) {
+    pub(crate) fn balanced(&mut self) {
         self.hub.inspect().unwrap();
         let report = self.hub.report(self.now);
         assert!(report.stages.balanced(), "{:?}", report.stages);

@@ -32,13 +32,16 @@ pub(crate) struct Thread {
     pub(crate) epoch: Epoch,
     pub(crate) synthetic: bool,
     pub(crate) window: Window,
+    /// Each knows its place in here, so that one that leaves is found at once.
     pub(crate) readers: Vec<ConnectionId>,
     /// When the last event came or the last reader left.
     pub(crate) last_used: Instant,
-    /// When it is listed to be looked at.
+    /// When it is listed to be looked at because an event of it ages out.
     pub(crate) due: Option<Instant>,
     /// Whether it is listed for its readers to be flushed.
     pub(crate) dirty: bool,
+    /// Whether it is listed because readers may wait for an event of it.
+    pub(crate) waits: bool,
 }
 
 impl Thread {
@@ -53,6 +56,7 @@ impl Thread {
             last_used: now,
             due: None,
             dirty: false,
+            waits: false,
         }
     }
 

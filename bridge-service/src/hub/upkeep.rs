@@ -11,6 +11,7 @@ use super::event::CloseReason;
 use super::ledger::Step;
 use super::state::Hub;
 use super::thread::ThreadKey;
+use super::waiting::Waiting;
 
 /// Why events that were never delivered end with the process.
 pub(crate) const DROPPED_AT_SHUTDOWN: &str = "shutdown";
@@ -24,7 +25,8 @@ const MAX_INSPECTED_EVENTS: usize = 100_000;
 impl Hub {
     /// Does all that is due.
     pub(crate) fn tick(&mut self, now: Now) {
-        self.look_at_threads(now.monotonic);
+        self.let_old_events_go(now.monotonic);
+        self.forget_idle_threads(now.monotonic);
         self.look_at_readers(now.monotonic);
         self.see_off(now.monotonic);
         self.runs.forget_idle(now.monotonic, self.limits.run_idle);
@@ -32,41 +34,39 @@ impl Hub {
 
     /// When the next thing is due.
     pub(crate) fn next_due(&self) -> Option<Instant> {
-        let thread = self.thread_due.peek().map(|Reverse((due, _))| *due);
+        let aging = self.aging.peek().map(|Reverse((due, _))| *due);
+        let idling = self.idling.peek().map(|Reverse((due, _))| *due);
         let reader = self.reader_due.peek().map(|Reverse((due, _))| *due);
         let leaving = self.leaving.front().map(|(due, _)| *due);
-        [thread, reader, leaving, self.runs.next_look()]
+        [aging, idling, reader, leaving, self.runs.next_look()]
             .into_iter()
             .flatten()
             .min()
     }
 
-    /// Lists a thread to be looked at when its oldest event ages out or it has been idle.
+    /// Lists a thread to be looked at when its oldest event ages out.
     pub(super) fn schedule_thread(&mut self, key: ThreadKey) {
         let limits = self.limits;
         let Some(thread) = self.threads.get_mut(key) else {
             return;
         };
-        let due = match thread.window.oldest() {
-            Some(entry) => entry.accepted_at + limits.age_of(thread.synthetic),
-            None if thread.readers.is_empty() => {
-                thread.last_used + limits.idle_of(thread.synthetic)
-            }
-            None => return,
+        let Some(oldest) = thread.window.oldest() else {
+            return;
         };
+        let due = oldest.accepted_at + limits.age_of(thread.synthetic);
         if thread.due.is_none_or(|listed| due < listed) {
             thread.due = Some(due);
-            self.thread_due.push(Reverse((due, key)));
+            self.aging.push(Reverse((due, key)));
         }
     }
 
     /// The next thread that is listed for up to a moment; items that were overtaken are left out.
-    fn pop_due_thread(&mut self, until: Option<Instant>) -> Option<ThreadKey> {
-        while let Some(&Reverse((due, key))) = self.thread_due.peek() {
+    fn pop_aging_thread(&mut self, until: Option<Instant>) -> Option<ThreadKey> {
+        while let Some(&Reverse((due, key))) = self.aging.peek() {
             if until.is_some_and(|until| due > until) {
                 return None;
             }
-            self.thread_due.pop();
+            self.aging.pop();
             if let Some(thread) = self.threads.get_mut(key)
                 && thread.due == Some(due)
             {
@@ -77,63 +77,67 @@ impl Hub {
         None
     }
 
-    fn look_at_threads(&mut self, now: Instant) {
-        while let Some(key) = self.pop_due_thread(Some(now)) {
-            self.look_at_thread(key, now);
-        }
-    }
-
-    fn look_at_thread(&mut self, key: ThreadKey, now: Instant) {
-        let limits = self.limits;
-        let synthetic = self.threads[key].synthetic;
-        let age = limits.age_of(synthetic);
-        while let Some(entry) = self.threads[key].window.oldest() {
-            if entry.accepted_at + age > now {
-                break;
+    fn let_old_events_go(&mut self, now: Instant) {
+        while let Some(key) = self.pop_aging_thread(Some(now)) {
+            let age = self.limits.age_of(self.threads[key].synthetic);
+            while let Some(entry) = self.threads[key].window.oldest()
+                && entry.accepted_at + age <= now
+            {
+                self.let_go(key);
             }
-            self.let_go(key);
-        }
-        let thread = &self.threads[key];
-        let idle = thread.window.len() == 0 && thread.readers.is_empty();
-        if idle && thread.last_used + limits.idle_of(synthetic) <= now {
-            let thread_id = thread.thread_id.clone();
-            self.synthetic_threads -= usize::from(synthetic);
-            self.threads.remove(key);
-            self.thread_by_id.remove(&thread_id);
-        } else {
             self.schedule_thread(key);
         }
     }
 
+    fn forget_idle_threads(&mut self, now: Instant) {
+        while let Some(&Reverse((due, key))) = self.idling.peek() {
+            if due > now {
+                return;
+            }
+            self.idling.pop();
+            if let Some(next) = self.forget_if_idle(key, now) {
+                self.idling.push(Reverse((next, key)));
+            }
+        }
+    }
+
+    /// When to look again; `None`: the thread is gone.
+    fn forget_if_idle(&mut self, key: ThreadKey, now: Instant) -> Option<Instant> {
+        let thread = self.threads.get(key)?;
+        let idle = self.limits.idle_of(thread.synthetic);
+        let due = thread.last_used + idle;
+        if due > now {
+            return Some(due);
+        }
+        if thread.window.len() > 0 || !thread.readers.is_empty() {
+            return Some(now + idle);
+        }
+        self.thread_by_id.remove(&thread.thread_id);
+        self.synthetic_threads -= usize::from(thread.synthetic);
+        self.threads.remove(key);
+        None
+    }
+
     /// Lets the event go that is the next to age out. False: none is kept.
     pub(super) fn let_oldest_go(&mut self) -> bool {
-        let mut idle = Vec::new();
-        let mut found = false;
-        while !found && let Some(key) = self.pop_due_thread(None) {
-            if self.threads[key].window.len() == 0 {
-                idle.push(key);
-                continue;
-            }
+        while let Some(key) = self.pop_aging_thread(None) {
             // A thread may be listed for an event that is gone; then the next one has its turn.
             let oldest = self.threads[key]
                 .window
                 .oldest()
                 .map(|entry| entry.accepted_at);
-            let next = self.thread_due.peek().map(|Reverse((due, _))| *due);
+            let next = self.aging.peek().map(|Reverse((due, _))| *due);
             let age = self.limits.age_of(self.threads[key].synthetic);
-            found = match (oldest, next) {
-                (Some(oldest), Some(next)) => oldest + age <= next,
-                _ => true,
-            };
+            let found = oldest.is_some_and(|oldest| next.is_none_or(|next| oldest + age <= next));
             if found {
                 self.let_go(key);
             }
             self.schedule_thread(key);
+            if found {
+                return true;
+            }
         }
-        for key in idle {
-            self.schedule_thread(key);
-        }
-        found
+        false
     }
 
     /// Refuses new work, and lists every reader to be told goodbye: as many as make a batch at
@@ -203,6 +207,12 @@ impl Hub {
                 "{ids} thread ids for {threads} threads; allowed is one each"
             ));
         }
+        if self.idling.len() != self.threads.len() {
+            let (items, threads) = (self.idling.len(), self.threads.len());
+            return Err(format!(
+                "{items} items to look whether {threads} threads are idle; allowed is one each"
+            ));
+        }
         let (mut listed, mut pending, mut bytes, mut counted) = (0, 0, 0, 0);
         for (key, thread) in &self.threads {
             if self.thread_by_id.get(&thread.thread_id) != Some(&key) {
@@ -211,12 +221,9 @@ impl Hub {
                     thread.thread_id
                 ));
             }
-            for id in &thread.readers {
-                if self
-                    .readers
-                    .get(*id)
-                    .is_none_or(|reader| reader.thread != key)
-                {
+            for (place, id) in thread.readers.iter().enumerate() {
+                let reader = self.readers.get(*id);
+                if reader.is_none_or(|reader| (reader.thread, reader.place) != (key, place)) {
                     return Err(format!("thread {:?} lists a stranger", thread.thread_id));
                 }
             }
@@ -278,25 +285,31 @@ impl Hub {
             .iter()
             .map(|(key, thread)| (thread.thread_id.clone(), key))
             .collect();
-        self.thread_due.clear();
+        self.aging.clear();
+        self.idling.clear();
         self.reader_due.clear();
         self.dirty_threads.clear();
         self.dirty_readers.clear();
+        self.waiting = Waiting::default();
         for thread in self.threads.values_mut() {
             thread.readers.clear();
             thread.dirty = false;
+            thread.waits = false;
             thread.due = None;
         }
         let ids: Vec<_> = self.readers.keys().collect();
         for id in ids {
             let reader = &mut self.readers[id];
             reader.dirty = false;
+            reader.owes = false;
             reader.set_blocked(false, now.monotonic);
             if let Some(thread) = self.threads.get_mut(reader.thread) {
+                reader.place = thread.readers.len();
                 thread.readers.push(id);
             }
             self.reader_due.push(Reverse((now.monotonic, id)));
             self.mark_reader(id);
+            self.note_unacknowledged(id);
         }
         self.window_bytes = self
             .threads
@@ -304,7 +317,9 @@ impl Hub {
             .map(|thread| thread.window.kept_bytes())
             .sum();
         for key in self.threads.keys().collect::<Vec<_>>() {
+            self.idling.push(Reverse((now.monotonic, key)));
             self.schedule_thread(key);
+            self.note_pending(key);
         }
     }
 }

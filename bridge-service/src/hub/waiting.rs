@@ -1,35 +1,117 @@
 //! What readers wait for, and what the bridge waits for from them.
+//!
+//! Whoever may wait is listed when it begins; a report looks at the listed alone, and leaves out
+//! who waits no more. So it costs what happened since the last one, whatever is held beside.
 
 use std::time::Instant;
 
+use slotmap::SlotMap;
+
+use super::reader::{ConnectionId, Reader};
 use super::state::Hub;
+use super::thread::{Thread, ThreadKey};
+
+/// Who may wait. Synthetic threads and readers are in no statistics.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    /// With readers and a pending event.
+    threads: Vec<ThreadKey>,
+    /// With an event that is written and not acknowledged.
+    readers: Vec<ConnectionId>,
+}
+
+/// When the oldest event was accepted of those that wait. `None`: none does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Oldest {
+    /// Pending, on a thread with readers.
+    pub(super) pending: Option<Instant>,
+    /// Pending, and a connected reader is to get it. Events that nobody asks for wait too, and harm
+    /// nobody.
+    pub(super) read_pending: Option<Instant>,
+    /// Written to a reader and not acknowledged, of readers that acknowledge at all.
+    pub(super) unacknowledged: Option<Instant>,
+}
 
 impl Hub {
-    /// When the oldest pending event was accepted that a connected reader is to get. Events that
-    /// nobody asks for wait too, and harm nobody.
-    pub(super) fn oldest_read_pending(&self) -> Option<Instant> {
-        let users = self.threads.values().filter(|thread| !thread.synthetic);
-        users
-            .filter_map(|thread| {
-                let readers = thread.readers.iter().filter_map(|id| self.readers.get(*id));
-                let open = readers.filter(|reader| reader.closing().is_none());
-                let next = open.map(|reader| reader.written_through() + 1).min()?;
-                thread.window.oldest_pending_from(next)
-            })
-            .min()
+    /// Lists a thread where readers may wait for an event of it.
+    pub(super) fn note_pending(&mut self, key: ThreadKey) {
+        if let Some(thread) = self.threads.get_mut(key)
+            && !(thread.waits || thread.synthetic || thread.readers.is_empty())
+            && thread.window.pending() > 0
+        {
+            thread.waits = true;
+            self.waiting.threads.push(key);
+        }
     }
 
-    /// When the oldest event was accepted that was written to a reader and not acknowledged, of
-    /// readers that acknowledge at all.
-    pub(super) fn oldest_unacknowledged(&self) -> Option<Instant> {
-        let users = self.readers.values().filter(|reader| !reader.synthetic);
-        users
-            .filter_map(|reader| {
-                let thread = self.threads.get(reader.thread)?;
-                thread.window.accepted_at(reader.first_unacknowledged()?)
-            })
-            .min()
+    /// Lists a reader where it may owe an acknowledgement.
+    pub(super) fn note_unacknowledged(&mut self, id: ConnectionId) {
+        if let Some(reader) = self.readers.get_mut(id)
+            && !(reader.owes || reader.synthetic)
+            && reader.first_unacknowledged().is_some()
+        {
+            reader.owes = true;
+            self.waiting.readers.push(id);
+        }
     }
+
+    /// Looks at whoever is listed.
+    pub(super) fn oldest(&mut self) -> Oldest {
+        let (threads, readers) = (&mut self.threads, &mut self.readers);
+        let mut oldest = Oldest::default();
+        self.waiting.threads.retain(|key| {
+            let Some(thread) = threads.get_mut(*key) else {
+                return false;
+            };
+            let first = thread.window.first_pending();
+            let first = first.filter(|_| !thread.readers.is_empty());
+            thread.waits = first.is_some();
+            if let Some(first) = first {
+                oldest.pending = earlier(oldest.pending, thread.window.accepted_at(first));
+                let read = read_pending(thread, readers, first);
+                oldest.read_pending = earlier(oldest.read_pending, read);
+            }
+            thread.waits
+        });
+        self.waiting.readers.retain(|id| {
+            let Some(reader) = readers.get_mut(*id) else {
+                return false;
+            };
+            let first = reader.first_unacknowledged();
+            reader.owes = first.is_some();
+            if let (Some(first), Some(thread)) = (first, threads.get(reader.thread)) {
+                let accepted = thread.window.accepted_at(first);
+                oldest.unacknowledged = earlier(oldest.unacknowledged, accepted);
+            }
+            reader.owes
+        });
+        oldest
+    }
+}
+
+fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    one.into_iter().chain(other).min()
+}
+
+/// When the oldest pending event was accepted that an open reader is to get; `first` is the oldest
+/// pending one of all.
+fn read_pending(
+    thread: &Thread,
+    readers: &SlotMap<ConnectionId, Reader>,
+    first: u64,
+) -> Option<Instant> {
+    let mut next = u64::MAX;
+    for id in &thread.readers {
+        if let Some(reader) = readers.get(*id)
+            && reader.closing().is_none()
+        {
+            next = next.min(reader.written_through() + 1);
+        }
+        if next <= first {
+            break;
+        }
+    }
+    thread.window.oldest_pending_from(next.max(first))
 }
 
 #[cfg(test)]
@@ -64,7 +146,7 @@ mod tests {
         hub.wrote(reader, &batch, taken, moment(second * 1_000).monotonic);
     }
 
-    fn ages(hub: &Hub, second: u64) -> [Option<Duration>; 2] {
+    fn ages(hub: &mut Hub, second: u64) -> [Option<Duration>; 2] {
         let report = hub.report(moment(second * 1_000));
         [
             report.oldest_read_pending_age,
@@ -80,12 +162,12 @@ mod tests {
     fn what_nobody_reads_keeps_nobody_waiting() {
         let mut hub = Hub::new(HubLimits::default(), 1);
         publish(&mut hub, "unread", "1", 0);
-        assert_eq!(ages(&hub, 9), [None, None]);
+        assert_eq!(ages(&mut hub, 9), [None, None]);
         let reader = join(&mut hub, "t");
         publish(&mut hub, "t", "2", 4);
-        assert_eq!(ages(&hub, 9), [seconds(5), None]);
+        assert_eq!(ages(&mut hub, 9), [seconds(5), None]);
         read(&mut hub, reader, 9);
-        assert_eq!(ages(&hub, 9), [None, None]);
+        assert_eq!(ages(&mut hub, 9), [None, None]);
     }
 
     #[test]
@@ -97,10 +179,41 @@ mod tests {
             read(&mut hub, one, second);
             read(&mut hub, never, second);
         }
-        assert_eq!(ages(&hub, 9), [None, None]);
+        assert_eq!(ages(&mut hub, 9), [None, None]);
         hub.acknowledge(one, 1, moment(9_000).monotonic);
-        assert_eq!(ages(&hub, 9), [None, seconds(7)]);
+        assert_eq!(ages(&mut hub, 9), [None, seconds(7)]);
         hub.acknowledge(one, 3, moment(9_000).monotonic);
-        assert_eq!(ages(&hub, 9), [None, None]);
+        assert_eq!(ages(&mut hub, 9), [None, None]);
+    }
+
+    #[test]
+    fn a_report_looks_only_where_something_may_wait() {
+        let mut hub = Hub::new(HubLimits::default(), 1);
+        for n in 0..100 {
+            publish(&mut hub, &format!("unread-{n}"), &n.to_string(), 0);
+            join(&mut hub, &format!("quiet-{n}"));
+        }
+        assert!(hub.waiting.threads.is_empty() && hub.waiting.readers.is_empty());
+        let reader = join(&mut hub, "t");
+        for (id, second) in [("a", 1), ("b", 2)] {
+            publish(&mut hub, "t", id, second);
+            read(&mut hub, reader, second);
+            hub.acknowledge(reader, second, moment(second * 1_000).monotonic);
+        }
+        assert_eq!(hub.waiting.threads.len() + hub.waiting.readers.len(), 2);
+        assert_eq!(ages(&mut hub, 9), [None, None]);
+        assert!(hub.waiting.threads.is_empty() && hub.waiting.readers.is_empty());
+    }
+
+    #[test]
+    fn a_thread_that_waited_before_is_listed_again() {
+        let mut hub = Hub::new(HubLimits::default(), 1);
+        let reader = join(&mut hub, "t");
+        for second in 1..4 {
+            publish(&mut hub, "t", &second.to_string(), second);
+            assert_eq!(ages(&mut hub, 9), [seconds(9 - second), None]);
+            read(&mut hub, reader, 9);
+            assert_eq!(ages(&mut hub, 9), [None, None]);
+        }
     }
 }

@@ -92,6 +92,8 @@ pub(crate) struct Window {
     bytes_ever: u64,
     kept_bytes: usize,
     pending: u64,
+    /// No event before this sequence is pending any more.
+    settled_before: u64,
 }
 
 impl Default for Window {
@@ -102,6 +104,7 @@ impl Default for Window {
             bytes_ever: 0,
             kept_bytes: 0,
             pending: 0,
+            settled_before: 1,
         }
     }
 }
@@ -226,16 +229,16 @@ impl Window {
         Some(entry.run)
     }
 
-    /// When the oldest pending event was accepted.
-    pub(crate) fn oldest_pending(&self) -> Option<Instant> {
+    /// Sequence of the oldest pending event. Each event is passed once, whatever the number of calls.
+    pub(crate) fn first_pending(&mut self) -> Option<u64> {
         if self.pending == 0 {
             return None;
         }
-        let oldest = self
-            .entries
-            .iter()
-            .find(|entry| entry.stage == Stage::Pending);
-        oldest.map(|entry| entry.accepted_at)
+        let from = self.settled_before.max(self.first);
+        let mut later = self.entries.iter().skip(self.index(from)?);
+        let settled = later.position(|entry| entry.stage == Stage::Pending)?;
+        self.settled_before = from + settled as u64;
+        Some(self.settled_before)
     }
 
     /// When the oldest pending event at or after a sequence was accepted.
