@@ -45,6 +45,9 @@ const TOO_BIG: Violation = Violation {
 #[derive(Debug, Default)]
 pub(super) struct Decoder {
     unread: Vec<u8>,
+    /// How many of them are understood. They leave together, once no whole frame is left: many
+    /// small messages that come at once are not moved for each other.
+    understood: usize,
     /// The text so far of a message that comes in fragments.
     fragments: Option<Vec<u8>>,
 }
@@ -71,6 +74,7 @@ impl Decoder {
                 }
             }
         }
+        self.unread.drain(..std::mem::take(&mut self.understood));
         if self.unread.is_empty() {
             // An idle client costs no buffer.
             self.unread = Vec::new();
@@ -89,7 +93,8 @@ impl Decoder {
         &mut self,
         max_bytes: usize,
     ) -> Result<Option<(FrameHeader, Vec<u8>)>, Violation> {
-        let mut cursor = Cursor::new(self.unread.as_slice());
+        let unread = &self.unread[self.understood..];
+        let mut cursor = Cursor::new(unread);
         let parsed =
             FrameHeader::parse(&mut cursor).map_err(|_| broken("a frame of a reserved type"))?;
         let Some((header, length)) = parsed else {
@@ -98,11 +103,11 @@ impl Decoder {
         check_header(&header, length, max_bytes)?;
         let start = usize::try_from(cursor.position()).map_err(|_| TOO_BIG)?;
         let end = start + usize::try_from(length).map_err(|_| TOO_BIG)?;
-        if self.unread.len() < end {
+        if unread.len() < end {
             return Ok(None);
         }
-        let mut payload = self.unread[start..end].to_vec();
-        self.unread.drain(..end);
+        let mut payload = unread[start..end].to_vec();
+        self.understood += end;
         let mask = header.mask.ok_or(broken("an unmasked frame"))?;
         for (index, byte) in payload.iter_mut().enumerate() {
             *byte ^= mask[index % mask.len()];
