@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::shell::{Failure, cargo, command, root, step};
+use crate::shell::{Failure, cargo, command, root, said, step};
 use crate::test::target_directory;
 
 /// Where the report is kept.
@@ -115,13 +115,5 @@ fn field(path: &str, name: &str) -> String {
     value.map_or_else(
         || "unknown".to_owned(),
         |(_, value)| value.trim().to_owned(),
-    )
-}
-
-fn said(program: &str, argument: &str) -> String {
-    let output = command(program).arg(argument).output();
-    output.map_or_else(
-        |_| "unknown".to_owned(),
-        |output| String::from_utf8_lossy(&output.stdout).trim().to_owned(),
     )
 }

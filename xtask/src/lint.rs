@@ -15,11 +15,21 @@ pub(crate) fn run() -> Result<(), Failure> {
     step("format", &mut cargo("fmt --all --check"))?;
     let mut clippy = cargo("clippy --workspace --all-targets -- -D warnings");
     step("clippy", &mut clippy)?;
-    let mut faults = cargo("clippy -p bridge-service --features fault-injection --all-targets");
-    step(
-        "clippy of the fault points",
-        faults.args(["--", "-D", "warnings"]),
-    )?;
+    for (what, features) in [
+        (
+            "the fault points",
+            "-p bridge-service --features fault-injection",
+        ),
+        (
+            "the hot paths",
+            "-p bridge-service -p monitor-service --features hot-paths",
+        ),
+    ] {
+        let mut more = cargo("clippy --all-targets");
+        more.args(features.split(' '))
+            .args(["--", "-D", "warnings"]);
+        step(&format!("clippy of {what}"), &mut more)?;
+    }
     let mut documentation = cargo("doc --workspace --no-deps --document-private-items");
     documentation.env("RUSTDOCFLAGS", "-D warnings");
     step("documentation", &mut documentation)?;

@@ -1,9 +1,10 @@
 //! The only commands that a newcomer needs: `cargo xtask demo`, `test`, `lint`, `bench`, `soak`,
-//! `drill`.
+//! `drill`, `instructions`.
 
 mod bench;
 mod demo;
 mod drill;
+mod instructions;
 mod lint;
 mod shell;
 mod soak;
@@ -37,6 +38,8 @@ enum Task {
     Soak(soak::Options),
     /// Injects each silent failure for real, and shows what the monitor found.
     Drill(drill::Options),
+    /// Counts the instructions of the hot paths, and fails where one costs or grows more than it may.
+    Instructions(instructions::Options),
 }
 
 fn main() -> ExitCode {
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         Task::Bench(options) => bench::run(options),
         Task::Soak(options) => soak::run(options),
         Task::Drill(options) => drill::run(options),
+        Task::Instructions(options) => instructions::run(options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -73,6 +73,15 @@ pub(crate) fn answers(program: &str, argument: &str) -> bool {
     tried.is_ok_and(|status| status.success())
 }
 
+/// What a program says on its output.
+pub(crate) fn said(program: &str, argument: &str) -> String {
+    let output = command(program).arg(argument).output();
+    output.map_or_else(
+        |_| "unknown".to_owned(),
+        |output| String::from_utf8_lossy(&output.stdout).trim().to_owned(),
+    )
+}
+
 /// How long something took, for people to read.
 pub(crate) struct Watch(SystemTime);
 

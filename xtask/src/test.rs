@@ -48,8 +48,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     std::fs::create_dir_all(root().join(".tools"))?;
     std::fs::write(&ledger, "")?;
     // Only as unit tests: no binary with fault points takes the place of the one that ships.
-    let mut faults =
-        cargo("test -p bridge-service --features fault-injection --bin bridge-service");
+    let mut faults = cargo("test -p bridge-service --features fault-injection --lib");
     step("test the fault points", faults.args(["--quiet", "faults"]))?;
     let watch = Watch::start();
     let mut runner = runner(options, &ledger)?;

@@ -10,7 +10,7 @@ pub(crate) mod readers;
 mod sse;
 pub(crate) mod targets;
 pub(crate) mod tokens;
-mod websocket;
+pub(crate) mod websocket;
 
 use std::sync::Arc;
 

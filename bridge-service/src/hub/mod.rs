@@ -14,6 +14,8 @@ pub(crate) mod epoch;
 pub(crate) mod event;
 #[cfg(feature = "fault-injection")]
 pub(crate) mod faults;
+#[cfg(feature = "hot-paths")]
+pub(crate) mod hot_paths;
 mod idempotency;
 mod index;
 mod ledger;

@@ -4,6 +4,8 @@ mod actor;
 pub(crate) mod api;
 mod component;
 mod coverage;
+#[cfg(feature = "hot-paths")]
+pub(crate) mod hot_paths;
 mod maintenance;
 mod own;
 mod peers;

@@ -4,6 +4,8 @@ mod connection;
 mod decoder;
 mod frame;
 mod handshake;
+#[cfg(feature = "hot-paths")]
+pub(crate) mod hot_paths;
 mod message;
 mod socket;
 

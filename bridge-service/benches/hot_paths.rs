@@ -1,0 +1,20 @@
+//! The bridge's hot paths: timed, or counted where `cargo xtask instructions` asks.
+
+use divan::Bencher;
+use yardstick::Case;
+
+/// As in the service: an allocation's cost is part of an event's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() {
+    if !yardstick::counts(&bridge_service::hot_paths()) {
+        divan::main();
+    }
+}
+
+#[divan::bench(args = yardstick::cases(&bridge_service::hot_paths()), sample_count = 20)]
+fn path(bencher: Bencher<'_, '_>, case: Case) {
+    let work = bencher.with_inputs(|| case.prepare());
+    work.bench_refs(yardstick::measured);
+}
