@@ -32,7 +32,7 @@ enum Task {
     Test(test::Options),
     /// Checks format, lints, documentation, licences and unused dependencies.
     Lint,
-    /// Measures what being monitored costs the bridge.
+    /// Measures both services beside their peers; `bench --help` says what.
     Bench(bench::Options),
     /// Runs a thousand readers and a thousand components for minutes, and prints the memory used.
     Soak(soak::Options),

@@ -1,0 +1,132 @@
+//! How fast the two services are, beside the best of their kind, with every event checked.
+
+mod bare;
+mod calls;
+mod check;
+mod dialect;
+mod failure;
+mod frames;
+mod load;
+mod machine;
+mod payload;
+mod process;
+mod publisher;
+mod readers;
+mod report;
+mod result;
+mod systems;
+mod timer;
+mod workloads;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, ValueEnum};
+
+use failure::Failure;
+use machine::Machine;
+use report::{Circumstances, Section};
+use systems::System;
+use workloads::{Plan, Workload};
+
+/// Connections that a workload opens at the most, on either side.
+const OPEN_FILES: u64 = 16_000;
+
+/// Measures the services beside their peers, each on a core of its own, the load on another.
+#[derive(Debug, Parser)]
+#[command(name = "bench", bin_name = "cargo xtask bench")]
+struct Options {
+    /// What to measure; everything where nothing is named.
+    workloads: Vec<Workload>,
+    /// Rounds; each measures every system once.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=100))]
+    rounds: u64,
+    /// Length of one measurement, in seconds.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=600))]
+    seconds: u64,
+    /// Write every single measurement to this file.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write the tables to this file too.
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
+    /// Serve the bare health check that W5 measures, and nothing else.
+    #[arg(long, hide = true)]
+    serve_health: bool,
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let done = match runtime {
+        Ok(runtime) if options.serve_health => runtime.block_on(bare::serve()),
+        Ok(runtime) => runtime.block_on(run(&options)),
+        Err(error) => Err(error.into()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("bench: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(options: &Options) -> Result<(), Failure> {
+    let machine = Machine::here();
+    machine::pin(machine::LOAD_CORE)?;
+    machine::allow_open_files(OPEN_FILES)?;
+    let (mut versions, mut skipped, mut systems) = (Vec::new(), Vec::new(), Vec::new());
+    for system in System::ALL {
+        match system.version() {
+            Ok(version) => {
+                systems.push(system);
+                versions.push((system.name(), version));
+            }
+            Err(why) => skipped.push((system.name(), why.to_string())),
+        }
+    }
+    let circumstances = Circumstances {
+        command: command(),
+        machine,
+        versions,
+        skipped,
+        rounds: options.rounds as usize,
+        seconds: options.seconds as f64,
+    };
+    let plan = Plan {
+        systems,
+        rounds: options.rounds as usize,
+        seconds: options.seconds as f64,
+    };
+    let heading = circumstances.markdown();
+    println!("{heading}");
+    let workloads = match &options.workloads[..] {
+        [] => Workload::value_variants(),
+        named => named,
+    };
+    let mut sections: Vec<Section> = Vec::new();
+    for workload in workloads {
+        let section = workload.run(&plan).await?;
+        println!("{}", section.markdown());
+        sections.push(section);
+    }
+    if let Some(file) = &options.json {
+        std::fs::write(file, format!("{:#}\n", circumstances.json(&sections)))?;
+    }
+    if let Some(file) = &options.markdown {
+        let sections: Vec<String> = sections.iter().map(Section::markdown).collect();
+        std::fs::write(file, format!("{heading}\n{}", sections.join("\n")))?;
+    }
+    Ok(())
+}
+
+/// What to type to measure this again.
+fn command() -> String {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    format!("cargo xtask bench {}", arguments.join(" "))
+        .trim_end()
+        .to_owned()
+}
