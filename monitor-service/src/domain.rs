@@ -114,7 +114,8 @@ pub(crate) struct MetricsClaim {
 /// An answer to a call of the monitor's.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Answer<T> {
-    pub(crate) value: T,
+    /// Shared by what is known now and by the audit.
+    pub(crate) value: Arc<T>,
     /// When the call was sent.
     pub(crate) sent: Now,
     /// When the answer was there.

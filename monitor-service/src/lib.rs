@@ -1,6 +1,6 @@
 //! Audits Monitorable endpoints: what they claim beside what witnesses saw.
 //!
-//! All of the program. It is a library so that its hot paths can be measured.
+//! All of the program but its allocator. It is a library so that its hot paths can be measured.
 
 mod alert;
 mod audit;

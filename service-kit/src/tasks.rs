@@ -1,5 +1,6 @@
 //! Supervised tasks: one that ends or panics is an event with a name, never a silence.
 
+use std::any::Any;
 use std::future::Future;
 
 use tokio::task::JoinSet;
@@ -72,7 +73,12 @@ pub fn panic_text(error: tokio::task::JoinError) -> String {
     if error.is_cancelled() {
         return "cancelled".to_owned();
     }
-    let payload = error.into_panic();
+    payload_text(&*error.into_panic())
+}
+
+/// What a panic says.
+#[must_use]
+pub fn payload_text(payload: &(dyn Any + Send)) -> String {
     payload
         .downcast_ref::<String>()
         .cloned()

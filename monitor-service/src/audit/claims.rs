@@ -157,7 +157,7 @@ impl Claims {
         self.watch.promise = message.next_within;
         let draining = message.reason == WatchReason::Draining;
         let changed = matches!(message.reason, WatchReason::Changed | WatchReason::Draining);
-        let pulse = self.said(message.health, message.next_within, draining, now);
+        let pulse = self.said(message.health.into(), message.next_within, draining, now);
         push(&mut self.messages, pulse, self.pulses_max);
         if let Some((health, _)) = &self.health {
             self.track.watched(health, message.next_within, now);
@@ -213,16 +213,15 @@ impl Claims {
             }
         }
         if let Ok(answer) = &probed.metrics {
-            let metrics = Arc::new(answer.value.clone());
-            self.track.counted(&metrics, answer);
-            self.metrics = Some((metrics, now));
+            self.track.counted(&answer.value, answer);
+            self.metrics = Some((answer.value.clone(), now));
         }
     }
 
     /// Takes counters, from an audit or between two, beside what witnesses had told by then.
     pub(crate) fn counted(&mut self, answer: &Answer<MetricsClaim>, witnessed: Witnessed) {
         self.deliveries.add(answer, witnessed);
-        self.metrics = Some((Arc::new(answer.value.clone()), answer.received));
+        self.metrics = Some((answer.value.clone(), answer.received));
     }
 
     /// Whether the newest audit found nobody who answers.
@@ -397,7 +396,7 @@ impl Claims {
 
     fn said(
         &mut self,
-        health: HealthClaim,
+        health: Arc<HealthClaim>,
         promise: Option<Duration>,
         draining: bool,
         now: Now,
@@ -419,7 +418,7 @@ impl Claims {
             at: now,
             promise,
         };
-        self.health = Some((Arc::new(health), now));
+        self.health = Some((health, now));
         pulse
     }
 

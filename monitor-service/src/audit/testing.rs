@@ -69,7 +69,7 @@ pub(crate) fn metrics_claim(now: Now) -> MetricsClaim {
 /// An answer without delay.
 pub(crate) fn answer<T>(value: T, now: Now) -> Answer<T> {
     Answer {
-        value,
+        value: value.into(),
         sent: now,
         received: now,
     }

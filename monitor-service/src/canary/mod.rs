@@ -11,13 +11,14 @@ mod tests;
 mod trouble;
 
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use service_kit::clock::Clock;
-use service_kit::tasks::panic_text;
+use service_kit::tasks::payload_text;
 use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
 
 use self::attempt::Path;
 use self::runner::Runner;
@@ -90,11 +91,10 @@ impl Canaries {
 async fn supervise(runner: Runner, delay: Duration) {
     tokio::time::sleep(delay).await;
     loop {
-        let mut task = JoinSet::new();
-        task.spawn(runner.clone().run());
-        let why = match task.join_next().await {
-            Some(Err(error)) => panic_text(error),
-            Some(Ok(())) | None => "they returned".to_owned(),
+        let runs = AssertUnwindSafe(runner.clone().run());
+        let why = match runs.catch_unwind().await {
+            Err(panic) => payload_text(&*panic),
+            Ok(()) => "they returned".to_owned(),
         };
         let component_id = &runner.reporter.component_id;
         tracing::error!(%component_id, why, "the synthetic runs ended");

@@ -71,7 +71,8 @@ impl Runner {
                 return;
             };
             let began = self.clock.now();
-            let round = self.round(&mut keys, whole).await;
+            // Boxed, so that runs that wait are small.
+            let round = Box::pin(self.round(&mut keys, whole)).await;
             drop(slot);
             whole = round == Round::Whole;
             let pause = match round {

@@ -65,7 +65,7 @@ impl Scene {
                 canary: canary.clone(),
             };
             let probe = ProbeSettings::default();
-            let opened = channel::open(&target, &probe).unwrap();
+            let opened = channel::open(&target, &probe, Clock::system()).unwrap();
             let reporter = Reporter {
                 component_id: target.component_id.clone(),
                 generation,
@@ -229,7 +229,7 @@ async fn whoever_is_not_known_to_take_events_is_not_blamed() {
     };
     drop(free);
     let clock = Clock::system();
-    let opened = channel::open(&target, &ProbeSettings::default()).unwrap();
+    let opened = channel::open(&target, &ProbeSettings::default(), Clock::system()).unwrap();
     let reporter = Reporter {
         component_id: target.component_id.clone(),
         generation: 1,

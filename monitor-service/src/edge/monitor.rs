@@ -19,6 +19,7 @@ use super::validate::target::target;
 use super::validate::{Invalid, id, optional_id};
 use crate::domain::{Audit, Finding};
 use crate::fleet::api::{Command, FindingFilter, FleetError, FleetHandle, Suspicions};
+use crate::fleet::history::Kept;
 use crate::probe::settings::ProbeSettings;
 
 /// Findings of one list where the caller names no limit.
@@ -195,7 +196,7 @@ impl Monitor for MonitorService {
         };
         let (audits, trend) = self.fleet.ask(list).await??;
         Ok(Response::new(wire::ListAuditsResponse {
-            audits: audits.iter().map(|audit| convert::audit(audit)).collect(),
+            audits: audits.iter().map(Kept::message).collect(),
             trend: Some(convert::trend(&trend)),
         }))
     }

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::{broadcast, mpsc, oneshot};
 
+use super::history::Kept;
 use crate::domain::{
     AlertEvent, Audit, CanaryReport, ComponentId, Finding, ProbeEvent, ReportOutcome, Summary,
     ThreadStatus, Trend, Verdict, WitnessReport,
@@ -172,7 +173,7 @@ pub(crate) struct AlertCounts {
 }
 
 /// A component's audits, newest first, and the same in numbers.
-pub(crate) type History = (Vec<Arc<Audit>>, Trend);
+pub(crate) type Audits = (Vec<Kept>, Trend);
 
 /// One message to the fleet.
 pub(crate) enum Command {
@@ -195,7 +196,7 @@ pub(crate) enum Command {
     Audits {
         component_id: String,
         limit: usize,
-        reply: oneshot::Sender<Result<History, FleetError>>,
+        reply: oneshot::Sender<Result<Audits, FleetError>>,
     },
     Summary {
         reply: oneshot::Sender<Summary>,

@@ -1,6 +1,5 @@
 //! One component: what it claims, what was witnessed, what was found.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -8,6 +7,7 @@ use service_kit::clock::Now;
 
 use super::api::Target;
 use super::coverage::Coverage;
+use super::history::History;
 use super::maintenance::Maintenance;
 use super::settings::FleetSettings;
 use crate::audit::assess::{Material, OpenFinding, assess, no_data, proof};
@@ -20,8 +20,7 @@ use crate::audit::rule::View;
 use crate::audit::rules::RULES;
 use crate::audit::validation::validate;
 use crate::domain::{
-    Agreement, Audit, CallError, CanaryOutcome, CanaryReport, CanaryRun, Finding, Probed, Trend,
-    Verdict,
+    Agreement, Audit, CallError, CanaryOutcome, CanaryReport, CanaryRun, Finding, Probed, Verdict,
 };
 use crate::evidence::Evidence;
 use crate::evidence::loss::{Losses, Scope};
@@ -58,7 +57,7 @@ pub(super) struct Component {
     pub(super) claims: Claims,
     pub(super) evidence: Evidence,
     pub(super) incidents: Incidents,
-    pub(super) audits: VecDeque<Arc<Audit>>,
+    pub(super) history: History,
     pub(super) waiters: Vec<Waiter>,
     losses: Losses,
     coverage: Coverage,
@@ -97,7 +96,7 @@ impl Component {
             claims: Claims::new(settings.claims_max, now),
             evidence,
             incidents: Incidents::new(settings.incident),
-            audits: VecDeque::new(),
+            history: History::default(),
             waiters: Vec::new(),
             losses: Losses::default(),
             coverage: Coverage::default(),
@@ -248,7 +247,7 @@ impl Component {
 
     /// Whether a run of the monitor's own proves by now what the newest audit had no proof of.
     fn newly_proven(&self, settings: &FleetSettings, now: Now) -> bool {
-        let newest = self.audits.back();
+        let newest = self.history.newest();
         newest.is_some_and(|audit| {
             let proven = audit.canary.as_ref().is_some_and(|canary| canary.proven);
             audit.assessment.verdict == Verdict::Unverified && !proven
@@ -289,8 +288,8 @@ impl Component {
             return true;
         }
         let newest = self
-            .audits
-            .back()
+            .history
+            .newest()
             .and_then(|audit| audit.validation.as_ref());
         if newest.is_none_or(|validation| validation.agreement != Agreement::Undecided) {
             return false;
@@ -405,65 +404,37 @@ impl Component {
             open: open.collect(),
             resolved: std::mem::take(&mut self.resolved_since_audit),
             witness_coverage,
-            history: u32::try_from(self.audits.len()).unwrap_or(u32::MAX),
+            history: u32::try_from(self.history.len()).unwrap_or(u32::MAX),
             monitor_stalled: watch.recovering,
             monitor_blind: watch.blind,
         };
         let audit = Arc::new(assess(material, &settings.rules, &settings.audit, now));
-        self.keep(audit.clone(), settings.audits_max);
+        self.history.keep(audit.clone(), settings.audits_max);
         audit
-    }
-
-    fn keep(&mut self, audit: Arc<Audit>, audits_max: usize) {
-        while self.audits.len() >= audits_max.max(1) {
-            self.audits.pop_front();
-        }
-        self.audits.push_back(audit);
     }
 
     /// Notes a time in which the monitor did not look.
     pub(super) fn note_gap(&mut self, gap: Duration, audits_max: usize, now: Now) {
         let why = format!("the monitor itself stood still for {}", span(gap));
         let id = self.target.component_id.clone();
-        self.keep(Arc::new(no_data(id, &why, now)), audits_max);
+        let audit = Arc::new(no_data(id, &why, now));
+        self.history.keep(audit, audits_max);
         self.look_again = true;
     }
 
     pub(super) fn verdict(&self) -> Verdict {
-        let newest = self.audits.back();
+        let newest = self.history.newest();
         newest.map_or(Verdict::NoData, |audit| audit.assessment.verdict)
     }
 
     /// The newest score. `None`: there was no audit, or it could not look.
     pub(super) fn score(&self) -> Option<f64> {
-        let newest = self.audits.back()?;
+        let newest = self.history.newest()?;
         (newest.assessment.verdict != Verdict::NoData).then_some(newest.assessment.score)
     }
 
     pub(super) fn last_audit(&self) -> Option<SystemTime> {
-        self.audits.back().map(|audit| audit.at)
-    }
-
-    pub(super) fn trend(&self) -> Trend {
-        let verdicts = || self.audits.iter().map(|audit| audit.assessment.verdict);
-        let count = |of: &[Verdict]| {
-            u32::try_from(verdicts().filter(|verdict| of.contains(verdict)).count())
-                .unwrap_or(u32::MAX)
-        };
-        let scores: Vec<_> = self
-            .audits
-            .iter()
-            .filter(|audit| audit.assessment.verdict != Verdict::NoData)
-            .map(|audit| audit.assessment.score)
-            .collect();
-        Trend {
-            audits: u32::try_from(self.audits.len()).unwrap_or(u32::MAX),
-            healthy: count(&[Verdict::Healthy, Verdict::Unverified]),
-            failed: count(&[Verdict::Degraded, Verdict::SilentFailure, Verdict::Down]),
-            average_score: mean(&scores),
-            last_audit: self.last_audit(),
-            no_data: count(&[Verdict::NoData]),
-        }
+        self.history.newest().map(|audit| audit.at)
     }
 }
 

@@ -53,6 +53,7 @@ impl FleetState {
 
     fn registered(&mut self, component_id: &str) -> Result<&mut Component, FleetError> {
         let component = self.components.get_mut(component_id);
+        let component = component.map(|component| &mut **component);
         component.ok_or_else(|| FleetError::NotRegistered(component_id.to_owned()))
     }
 }

@@ -4,6 +4,7 @@ mod actor;
 pub(crate) mod api;
 mod component;
 mod coverage;
+pub(crate) mod history;
 #[cfg(feature = "hot-paths")]
 pub(crate) mod hot_paths;
 mod maintenance;

@@ -167,7 +167,7 @@ impl FleetState {
     fn troubles(&self, now: Now) -> (usize, Vec<Trouble>) {
         let awake_since = self.pulse.awake_since;
         let rules = &self.settings.rules;
-        let judged = self.components.values().filter(|component| {
+        let judged = self.every().filter(|component| {
             let claims = &component.claims;
             claims.health.is_some()
                 && component.maintenance.is_none()

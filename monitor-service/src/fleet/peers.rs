@@ -19,11 +19,11 @@ impl FleetState {
         self.peers.lateness = self.pulse.tick_lateness;
         self.peers.answering = self.answering().count();
         let slow = |component: &Component| component.claims.track.latency.streak_since();
-        let slow = self.components.values().filter_map(slow).max();
+        let slow = self.every().filter_map(slow).max();
         let tolerance = self.settings.rules.clock_tolerance;
         let skewed =
             |component: &Component| component.claims.track.clocks.is_suspect(tolerance, now);
-        if slow.is_none() && !self.components.values().any(skewed) {
+        if slow.is_none() && !self.every().any(skewed) {
             self.peers.asked.clear();
             return;
         }
@@ -56,9 +56,7 @@ impl FleetState {
 
     /// The components that answer and whose usual latency is known.
     fn answering(&self) -> impl Iterator<Item = &Component> {
-        self.components
-            .values()
-            .filter(|component| is_comparable(component))
+        self.every().filter(|component| is_comparable(component))
     }
 }
 

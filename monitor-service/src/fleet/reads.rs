@@ -5,7 +5,7 @@ use std::time::Duration;
 use service_kit::clock::Now;
 
 use super::api::{
-    AlertCounts, ComponentView, FindingFilter, FleetError, History, SelfReport, Suspicions,
+    AlertCounts, Audits, ComponentView, FindingFilter, FleetError, SelfReport, Suspicions,
 };
 use super::component::{Component, mean};
 use super::state::FleetState;
@@ -17,20 +17,19 @@ use crate::incident::Incidents;
 impl FleetState {
     /// Every component, by id.
     pub(crate) fn list(&self) -> Vec<ComponentView> {
-        self.components.values().map(view).collect()
+        self.every().map(view).collect()
     }
 
     /// The newest audits first. `limit` 0: all.
     ///
     /// # Errors
     /// [`FleetError::NotRegistered`].
-    pub(crate) fn audits(&self, component_id: &str, limit: usize) -> Result<History, FleetError> {
+    pub(crate) fn audits(&self, component_id: &str, limit: usize) -> Result<Audits, FleetError> {
         let Some(component) = self.components.get(component_id) else {
             return Err(FleetError::NotRegistered(component_id.to_owned()));
         };
         let limit = if limit == 0 { usize::MAX } else { limit };
-        let newest = component.audits.iter().rev().take(limit).cloned();
-        Ok((newest.collect(), component.trend()))
+        Ok((component.history.list(limit), component.history.trend()))
     }
 
     pub(crate) fn summary(&self, now: Now) -> Summary {
@@ -42,7 +41,7 @@ impl FleetState {
             ..Summary::default()
         };
         let mut scores = Vec::new();
-        for component in self.components.values() {
+        for component in self.every() {
             let verdict = component.verdict().name();
             *summary.verdicts.entry(verdict).or_default() += 1;
             summary.open_findings += count(component.incidents.open_count());
@@ -57,7 +56,7 @@ impl FleetState {
     /// Findings, newest first. `limit` 0: all.
     pub(crate) fn findings(&self, filter: &FindingFilter) -> Vec<Finding> {
         let of = |id: &str| filter.component_id.is_empty() || *id == *filter.component_id;
-        let components = self.components.values();
+        let components = self.every();
         let all = components
             .map(|component| (&component.target.component_id, &component.incidents))
             // A monitor that watches itself has two sets of findings under one id.
@@ -93,7 +92,7 @@ impl FleetState {
             component.evidence.thread_status(id, thread_id, now)
         };
         let found = if component_id.is_empty() {
-            self.components.values().find_map(status)
+            self.every().find_map(status)
         } else {
             let Some(component) = self.components.get(component_id) else {
                 return Err(FleetError::NotRegistered(component_id.to_owned()));
@@ -154,8 +153,7 @@ impl FleetState {
             findings_resolved: self.totals.findings_resolved,
             events_witnessed: self.totals.events_witnessed,
             events_repeated: self.totals.events_repeated,
-            evidence_evicted: self.totals.evicted_before
-                + self.components.values().map(evicted).sum::<u64>(),
+            evidence_evicted: self.totals.evicted_before + self.every().map(evicted).sum::<u64>(),
             threads_witnessed: sum(|evidence| evidence.threads_count()),
             runs_witnessed: sum(|evidence| evidence.runs().len()),
             observers: sum(|evidence| evidence.observers_count()),

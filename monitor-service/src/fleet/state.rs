@@ -75,7 +75,8 @@ pub(super) struct Pulse {
 /// Everything that the monitor knows.
 pub(crate) struct FleetState {
     pub(super) settings: FleetSettings,
-    pub(super) components: BTreeMap<ComponentId, Component>,
+    /// Boxed: the map keeps room for others beside each, and a component is some kilobytes.
+    pub(super) components: BTreeMap<ComponentId, Box<Component>>,
     pub(super) unregistered: Unregistered,
     pub(super) sessions: Sessions,
     pub(super) totals: Totals,
@@ -123,6 +124,11 @@ impl FleetState {
             effects: Vec::new(),
             peers: Peers::default(),
         }
+    }
+
+    /// Every component, by id.
+    pub(super) fn every(&self) -> impl Iterator<Item = &Component> {
+        self.components.values().map(|component| &**component)
     }
 
     /// What is to be done since the last call.
@@ -179,7 +185,7 @@ impl FleetState {
         // Witnesses may have reported before the component was registered.
         let evidence = self.unregistered.take(&id, self.settings.evidence);
         let component = Component::new(target, self.generations, evidence, &self.settings, now);
-        self.components.insert(id.clone(), component);
+        self.components.insert(id.clone(), Box::new(component));
         self.start_probe(&id);
         Ok(false)
     }
@@ -234,7 +240,7 @@ impl FleetState {
             } else {
                 "too many callers are waiting for an audit"
             };
-            let newest = component.audits.back().cloned();
+            let newest = component.history.newest().cloned();
             let audit = newest.unwrap_or_else(|| Arc::new(no_data(id, why, now)));
             self.answer(waiter, &audit);
             return;
@@ -319,8 +325,9 @@ impl FleetState {
     pub(super) fn evaluate_soon(&mut self, id: &ComponentId, now: Now) {
         let gap = self.settings.evaluation_gap;
         let recovering = self.watchfulness(now).recovering;
-        let ready = |component: &Component| component.may_evaluate(gap, now);
-        if !recovering && !self.draining && self.components.get(id).is_some_and(ready) {
+        let component = self.components.get(id);
+        let ready = component.is_some_and(|component| component.may_evaluate(gap, now));
+        if !recovering && !self.draining && ready {
             self.evaluate(id, now);
         }
     }

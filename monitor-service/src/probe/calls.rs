@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use monitorable::monitorable::v1::{GetHealthStatusRequest, GetMetricsRequest};
-use service_kit::clock::Clock;
+use service_kit::clock::{Clock, Now};
 use tonic::{Code, Response, Status};
 
-use super::channel::{Client, Link, LinkState, no_connection_within};
+use super::channel::{Link, LinkState, no_connection_within};
+use super::client::Client;
 use super::convert;
 use super::error::{classify, connection_lost};
 use super::pulse::Pulse;
@@ -63,13 +64,13 @@ impl Caller {
             let request = request.clone();
             async move { client.get_health_status(request).await }
         };
-        let answer = self.call(ask).await?;
-        let echoed = answer.value.nonce == nonce;
-        let health = answer.value.health.ok_or_else(|| missing("health"))?;
+        let (answer, sent, received) = self.call(ask).await?;
+        let echoed = answer.nonce == nonce;
+        let health = answer.health.ok_or_else(|| missing("health"))?;
         let answer = Answer {
-            value: convert::health_claim(health),
-            sent: answer.sent,
-            received: answer.received,
+            value: convert::health_claim(health).into(),
+            sent,
+            received,
         };
         Ok((answer, echoed))
     }
@@ -81,18 +82,18 @@ impl Caller {
     pub(super) async fn metrics(&self) -> Result<Answer<MetricsClaim>, CallError> {
         let ask =
             |mut client: Client| async move { client.get_metrics(GetMetricsRequest {}).await };
-        let answer = self.call(ask).await?;
-        let metrics = answer.value.metrics.ok_or_else(|| missing("metrics"))?;
+        let (answer, sent, received) = self.call(ask).await?;
+        let metrics = answer.metrics.ok_or_else(|| missing("metrics"))?;
         Ok(Answer {
-            value: convert::metrics_claim(metrics),
-            sent: answer.sent,
-            received: answer.received,
+            value: convert::metrics_claim(metrics).into(),
+            sent,
+            received,
         })
     }
 
     /// One call inside the deadline; sent once more where the connection broke under it, since a
-    /// GOAWAY or a restart between two calls is no fault.
-    async fn call<T, F>(&self, ask: impl Fn(Client) -> F) -> Result<Answer<T>, CallError>
+    /// GOAWAY or a restart between two calls is no fault. With when it was sent, and answered.
+    async fn call<T, F>(&self, ask: impl Fn(Client) -> F) -> Result<(T, Now, Now), CallError>
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
@@ -105,11 +106,7 @@ impl Caller {
         };
         let deadline = self.call_deadline();
         match tokio::time::timeout(deadline, attempts).await {
-            Ok(Ok(response)) => Ok(Answer {
-                value: response.into_inner(),
-                sent,
-                received: self.clock.now(),
-            }),
+            Ok(Ok(response)) => Ok((response.into_inner(), sent, self.clock.now())),
             Ok(Err(status)) => Err(self.failure(&status)),
             Err(_) => Err(self.no_answer(deadline)),
         }

@@ -8,54 +8,36 @@ use std::time::Duration;
 use http::Uri;
 use hyper_util::rt::TokioIo;
 use monitorable::bridge::v1::agent_events_client::AgentEventsClient;
-use monitorable::monitorable::v1::monitorable_client::MonitorableClient;
+use service_kit::clock::Clock;
 use tokio::net::{TcpStream, lookup_host};
-use tonic::metadata::{AsciiMetadataKey, AsciiMetadataValue};
-use tonic::service::Interceptor;
-use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
-use tonic::{Request, Status};
+use tonic::metadata::{AsciiMetadataKey, AsciiMetadataValue, MetadataMap};
+use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 
+use super::client::Client;
+use super::line::{KeepAlive, Line};
 use super::settings::ProbeSettings;
+use super::transport::{Transport, USER_AGENT};
 use crate::fleet::api::{Target, TlsTarget};
 
 /// Largest answer that is read, in bytes.
 pub(crate) const MAX_ANSWER_BYTES: usize = 1024 * 1024;
 /// HTTP/2 flow-control window of each stream and connection, in bytes. Small, because thousands
 /// of channels may be open; it still holds a large report.
-const WINDOW_BYTES: u32 = 64 * 1024;
+pub(super) const WINDOW_BYTES: u32 = 64 * 1024;
 /// Calls that may wait for one channel: two of an audit, one stream, two of synthetic runs, and
 /// retries.
 const CALLS_WAITING: usize = 8;
 /// Largest header block of an answer, in bytes.
-const MAX_HEADER_BYTES: u32 = 16 * 1024;
-
-/// A client of one target.
-pub(crate) type Client = MonitorableClient<InterceptedService<Channel, SendMetadata>>;
+pub(super) const MAX_HEADER_BYTES: u32 = 16 * 1024;
 
 /// A client for handing agents' events to one target.
-pub(crate) type EventsClient = AgentEventsClient<InterceptedService<Channel, SendMetadata>>;
+pub(crate) type EventsClient = AgentEventsClient<Transport>;
 
 /// A target's clients, on one channel.
 pub(crate) struct Opened {
     pub(crate) client: Client,
     pub(crate) events: EventsClient,
     pub(crate) link: Arc<Link>,
-}
-
-/// Adds the target's metadata to each call.
-#[derive(Clone)]
-pub(crate) struct SendMetadata {
-    entries: Arc<[(AsciiMetadataKey, AsciiMetadataValue)]>,
-}
-
-impl Interceptor for SendMetadata {
-    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        for (key, value) in self.entries.iter() {
-            request.metadata_mut().insert(key.clone(), value.clone());
-        }
-        Ok(request)
-    }
 }
 
 /// How the newest attempt to connect stands: what a call that got no answer was waiting for.
@@ -91,23 +73,39 @@ impl Link {
 ///
 /// # Errors
 /// A phrase that names the field, where TLS options or metadata are not usable.
-pub(crate) fn open(target: &Target, settings: &ProbeSettings) -> Result<Opened, String> {
+pub(crate) fn open(
+    target: &Target,
+    settings: &ProbeSettings,
+    clock: Clock,
+) -> Result<Opened, String> {
     let endpoint = endpoint(target, settings)?;
-    let interceptor = SendMetadata {
-        entries: metadata(target)?,
-    };
+    let metadata = metadata(target)?;
     let link = Arc::new(Link(Mutex::new(LinkState::Idle)));
     let connector = {
         let (link, deadline) = (link.clone(), settings.connect_deadline);
-        tower::service_fn(move |uri: Uri| connect(uri, link.clone(), deadline))
+        move |uri: Uri| connect(uri, link.clone(), deadline)
     };
-    let channel = endpoint.connect_with_connector_lazy(connector);
-    let events = AgentEventsClient::with_interceptor(channel.clone(), interceptor.clone())
-        .max_decoding_message_size(MAX_ANSWER_BYTES);
-    let client = MonitorableClient::with_interceptor(channel, interceptor)
-        .max_decoding_message_size(MAX_ANSWER_BYTES);
+    let transport = if is_secure(target) {
+        let connector = move |uri| {
+            let stream = connector(uri);
+            async move { stream.await.map(TokioIo::new) }
+        };
+        let channel = endpoint.connect_with_connector_lazy(tower::service_fn(connector));
+        Transport::secure(channel, metadata)
+    } else {
+        let origin = endpoint.uri().clone();
+        let uri = origin.clone();
+        let connect = Box::new(move || Box::pin(connector(uri.clone())) as _);
+        let keep_alive = KeepAlive {
+            interval: settings.keepalive_interval,
+            timeout: settings.keepalive_timeout,
+        };
+        Transport::plain(Line::new(connect, keep_alive, clock), origin, metadata)
+    };
+    let events =
+        AgentEventsClient::new(transport.clone()).max_decoding_message_size(MAX_ANSWER_BYTES);
     Ok(Opened {
-        client,
+        client: Client::new(transport),
         events,
         link,
     })
@@ -127,7 +125,7 @@ fn endpoint(target: &Target, settings: &ProbeSettings) -> Result<Endpoint, Strin
     let shown = &target.endpoint;
     let endpoint = Endpoint::from_shared(shown.clone())
         .map_err(|error| format!("endpoint: {shown:?} is not a URI: {error}"))?
-        .user_agent(concat!("monitor-service/", env!("CARGO_PKG_VERSION")))
+        .user_agent(USER_AGENT)
         .map_err(|error| format!("user agent: {error}"))?
         .http2_keep_alive_interval(settings.keepalive_interval)
         .keep_alive_timeout(settings.keepalive_timeout)
@@ -136,12 +134,16 @@ fn endpoint(target: &Target, settings: &ProbeSettings) -> Result<Endpoint, Strin
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES)
         .buffer_size(CALLS_WAITING);
-    if !shown.starts_with("https://") {
+    if !is_secure(target) {
         return Ok(endpoint);
     }
     endpoint
         .tls_config(tls(target.tls.as_ref(), settings.connect_deadline))
         .map_err(|error| format!("tls: {}", root_cause(&error)))
+}
+
+fn is_secure(target: &Target) -> bool {
+    target.endpoint.starts_with("https://")
 }
 
 fn tls(options: Option<&TlsTarget>, handshake_deadline: Duration) -> ClientTlsConfig {
@@ -169,33 +171,27 @@ fn tls(options: Option<&TlsTarget>, handshake_deadline: Duration) -> ClientTlsCo
     }
 }
 
-fn metadata(target: &Target) -> Result<Arc<[(AsciiMetadataKey, AsciiMetadataValue)]>, String> {
-    target
-        .metadata
-        .iter()
-        .map(|(key, value)| {
-            let name = AsciiMetadataKey::from_bytes(key.as_bytes())
-                .map_err(|_| format!("metadata: {key:?} is not a metadata key"))?;
-            let mut value = AsciiMetadataValue::try_from(value.as_str())
-                .map_err(|_| format!("metadata[{key:?}]: the value is not printable ASCII"))?;
-            value.set_sensitive(true);
-            Ok((name, value))
-        })
-        .collect()
+fn metadata(target: &Target) -> Result<MetadataMap, String> {
+    let mut metadata = MetadataMap::new();
+    for (key, value) in &target.metadata {
+        let name = AsciiMetadataKey::from_bytes(key.as_bytes())
+            .map_err(|_| format!("metadata: {key:?} is not a metadata key"))?;
+        let mut value = AsciiMetadataValue::try_from(value.as_str())
+            .map_err(|_| format!("metadata[{key:?}]: the value is not printable ASCII"))?;
+        value.set_sensitive(true);
+        metadata.insert(name, value);
+    }
+    Ok(metadata)
 }
 
-async fn connect(
-    uri: Uri,
-    link: Arc<Link>,
-    deadline: Duration,
-) -> Result<TokioIo<TcpStream>, io::Error> {
+async fn connect(uri: Uri, link: Arc<Link>, deadline: Duration) -> io::Result<TcpStream> {
     link.set(LinkState::Connecting);
     let stream = tokio::time::timeout(deadline, connect_any(&uri, deadline))
         .await
         .unwrap_or_else(|_| Err(no_connection_within(deadline)))?;
     stream.set_nodelay(true)?;
     link.set(LinkState::Connected);
-    Ok(TokioIo::new(stream))
+    Ok(stream)
 }
 
 pub(super) fn no_connection_within(deadline: Duration) -> io::Error {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tonic::{Code, Status};
 
 use super::channel::root_cause;
+use super::line::PingTimeout;
 use crate::domain::CallError;
 
 /// Longest message of a refusal that is kept, in characters.
@@ -16,8 +17,7 @@ pub(crate) fn classify(status: &Status, keepalive_timeout: Duration) -> CallErro
     if status.source().is_none() {
         return from_peer(status);
     }
-    let timed_out = |error: &hyper::Error| error.is_timeout();
-    if find::<hyper::Error>(status).is_some_and(timed_out) {
+    if ping_timed_out(status) {
         return CallError::TimedOut(keepalive_timeout);
     }
     let why = root_cause(status);
@@ -55,15 +55,18 @@ fn from_peer(status: &Status) -> CallError {
 /// Whether the connection was there and broke before an answer: a call that changes nothing may
 /// be sent once more.
 pub(crate) fn connection_lost(status: &Status) -> bool {
-    status.source().is_some()
-        && !is_connect(status)
-        && !find::<hyper::Error>(status).is_some_and(hyper::Error::is_timeout)
+    status.source().is_some() && !is_connect(status) && !ping_timed_out(status)
 }
 
 /// Whether the peer said goodbye in order (GOAWAY without an error).
 pub(crate) fn is_goodbye(status: &Status) -> bool {
     find::<h2::Error>(status)
         .is_some_and(|error| error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR))
+}
+
+fn ping_timed_out(status: &Status) -> bool {
+    find::<PingTimeout>(status).is_some()
+        || find::<hyper::Error>(status).is_some_and(hyper::Error::is_timeout)
 }
 
 fn is_connect(status: &Status) -> bool {

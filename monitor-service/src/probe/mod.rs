@@ -4,8 +4,10 @@
 pub(crate) mod backoff;
 mod calls;
 pub(crate) mod channel;
+mod client;
 pub(crate) mod convert;
 pub(crate) mod error;
+mod line;
 mod pace;
 pub(crate) mod pulse;
 pub(crate) mod settings;
@@ -13,17 +15,20 @@ mod stretch;
 mod telling;
 #[cfg(test)]
 mod tests;
+pub(crate) mod transport;
 mod watch;
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
 use service_kit::clock::Clock;
-use service_kit::tasks::panic_text;
+use service_kit::tasks::payload_text;
 use tokio::sync::Notify;
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::AbortHandle;
 
 use self::calls::Caller;
 use self::channel::Opened;
@@ -168,7 +173,7 @@ impl Probes for ProbeSet {
             generation,
             fleet,
         };
-        let opened = channel::open(&target, &self.settings);
+        let opened = channel::open(&target, &self.settings, self.clock);
         let canary = opened
             .as_ref()
             .ok()
@@ -217,11 +222,9 @@ impl Probes for ProbeSet {
 
 /// Runs a probe; its end is a message to the fleet, which starts it again.
 async fn supervise(probe: impl Future<Output = ()> + Send + 'static, reporter: Reporter) {
-    let mut task = JoinSet::new();
-    task.spawn(probe);
-    let why = match task.join_next().await {
-        Some(Err(error)) => panic_text(error),
-        Some(Ok(())) | None => "it returned".to_owned(),
+    let why = match AssertUnwindSafe(probe).catch_unwind().await {
+        Err(panic) => payload_text(&*panic),
+        Ok(()) => "it returned".to_owned(),
     };
     tracing::error!(component_id = %reporter.component_id, why, "a probe ended");
     let ended = Command::ProbeEnded {
@@ -271,7 +274,8 @@ impl Probe {
                 () = tokio::time::sleep(pause) => pause == to_audit,
             };
             let probed = match &self.caller {
-                Ok(caller) => caller.probe().await,
+                // Boxed, so that a probe that waits is small.
+                Ok(caller) => Box::pin(caller.probe()).await,
                 Err(why) => calls::not_probed(why),
             };
             let told = telling.of(asked, probed);

@@ -44,7 +44,8 @@ pub(super) async fn run(caller: Caller, reporter: Reporter, audit: Arc<Notify>) 
     let mut opened_before = false;
     loop {
         let mut opened = false;
-        let ended = match open(&caller).await {
+        // Boxed, so that a stream that is open is small.
+        let ended = match Box::pin(open(&caller)).await {
             Err(error) => Ended::Failed(error),
             Ok((stream, first)) => {
                 opened = true;

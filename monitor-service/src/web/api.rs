@@ -10,10 +10,10 @@ use serde_json::Value;
 use tonic::Status;
 
 use super::Failure;
-use crate::domain::Audit;
 use crate::edge::validate::{id, optional_id};
 use crate::edge::{Edge, convert, monitor};
 use crate::fleet::api::{Command, ComponentView, FleetError};
+use crate::fleet::history::Kept;
 use crate::json;
 
 type Answer = Result<Json<Value>, Failure>;
@@ -74,14 +74,14 @@ pub(super) struct AuditsQuery {
     brief: bool,
 }
 
-fn brief(audit: &Audit) -> wire::Audit {
+fn brief(audit: &Kept) -> wire::Audit {
     wire::Audit {
         internal_health: None,
         internal_metrics: None,
         event_monitor_validation: None,
         integration_health: None,
         findings: Vec::new(),
-        ..convert::audit(audit)
+        ..audit.message()
     }
 }
 
@@ -93,7 +93,7 @@ pub(super) async fn audits(
     let component_id = path_id(path)?;
     let asked = query(asked)?;
     let limit = monitor::limit(asked.limit);
-    let shape = if asked.brief { brief } else { convert::audit };
+    let shape = if asked.brief { brief } else { Kept::message };
     let list = |reply| Command::Audits {
         component_id,
         limit,
@@ -102,7 +102,7 @@ pub(super) async fn audits(
     let listed = edge.fleet.ask(list).await.map_err(Status::from)?;
     let (audits, trend) = listed.map_err(Status::from)?;
     let response = wire::ListAuditsResponse {
-        audits: audits.iter().map(|audit| shape(audit)).collect(),
+        audits: audits.iter().map(shape).collect(),
         trend: Some(convert::trend(&trend)),
     };
     Ok(Json(json::write(&response)))

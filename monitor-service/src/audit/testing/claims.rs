@@ -1,5 +1,6 @@
 //! What a component may claim that it should not.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Scene, answer, metrics_claim};
@@ -35,7 +36,10 @@ impl Scene {
     ) {
         let mut health = answer(self.health(), self.now);
         let mut metrics = answer(metrics_claim(self.now), self.now);
-        change(&mut health.value, &mut metrics.value);
+        change(
+            Arc::make_mut(&mut health.value),
+            Arc::make_mut(&mut metrics.value),
+        );
         for sent in [&mut health.sent, &mut metrics.sent] {
             sent.monotonic -= took;
             sent.wall -= took;

@@ -139,13 +139,13 @@ impl Stage {
         let generation = actor.generation;
         let probed = Probed {
             health: Ok(Answer {
-                value: health,
+                value: health.into(),
                 sent,
                 received: now,
             }),
             nonce_echoed: true,
             metrics: Ok(Answer {
-                value: metrics,
+                value: metrics.into(),
                 sent,
                 received: now,
             }),

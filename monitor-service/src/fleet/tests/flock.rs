@@ -182,8 +182,7 @@ impl Flock {
     }
 
     fn verdict(&self, index: usize) -> Verdict {
-        let (audits, _) = self.fleet.audits(&name(index), 1).unwrap();
-        audits[0].assessment.verdict
+        self.fleet.components[name(index).as_str()].verdict()
     }
 }
 
@@ -289,8 +288,8 @@ fn a_pause_leaves_no_data_and_no_finding() {
         assert_eq!((trend.no_data, trend.failed), (1, 0));
         assert_eq!(trend.healthy + trend.no_data, trend.audits);
         // The newest is the look that was taken at once afterwards.
-        let gap = &audits[1].assessment;
-        assert_eq!(gap.verdict, Verdict::NoData);
+        let gap = audits[1].message().overall_assessment.unwrap();
+        assert_eq!(gap.verdict(), monitorable::monitor::v1::Verdict::NoData);
         assert!(
             gap.message.contains("stood still for 20 s"),
             "{}",

@@ -13,6 +13,7 @@ use crate::domain::{
     Vantage, Verdict, WatchMessage, WatchReason, WitnessReport,
 };
 use crate::fleet::api::{CanaryTarget, FindingFilter, Target};
+use crate::fleet::history::Kept;
 use crate::fleet::settings::{FleetSettings, Identity};
 use crate::fleet::state::{Effect, FleetState};
 
@@ -247,7 +248,10 @@ impl Teller {
 
     pub(super) fn newest(&self) -> Arc<Audit> {
         let (audits, _) = self.fleet.audits("bridge", 1).unwrap();
-        audits[0].clone()
+        match &audits[0] {
+            Kept::Whole(audit) => audit.clone(),
+            Kept::Packed(_) => panic!("the newest is not packed"),
+        }
     }
 
     pub(super) fn verdict(&self) -> Verdict {

@@ -136,12 +136,12 @@ impl Monitor {
         told(Box::new(Probed {
             nonce_echoed: calls.health.is_ok(),
             health: calls.health.map(|value| Answer {
-                value,
+                value: value.into(),
                 sent,
                 received,
             }),
             metrics: calls.metrics.map(|value| Answer {
-                value,
+                value: value.into(),
                 sent,
                 received,
             }),
