@@ -40,7 +40,10 @@ impl Hub {
             && thread.window.pending() > 0
         {
             thread.waits = true;
-            self.waiting.threads.push(key);
+            let threads = &self.threads;
+            list(&mut self.waiting.threads, key, threads.len(), |key| {
+                threads.contains_key(key)
+            });
         }
     }
 
@@ -51,7 +54,10 @@ impl Hub {
             && reader.first_unacknowledged().is_some()
         {
             reader.owes = true;
-            self.waiting.readers.push(id);
+            let readers = &self.readers;
+            list(&mut self.waiting.readers, id, readers.len(), |id| {
+                readers.contains_key(id)
+            });
         }
     }
 
@@ -87,6 +93,15 @@ impl Hub {
         });
         oldest
     }
+}
+
+/// Adds to a list. Where nobody asks for a report, those who are gone leave it here: once they
+/// may be more than half.
+fn list<K: Copy>(listed: &mut Vec<K>, key: K, held: usize, is_held: impl Fn(K) -> bool) {
+    if listed.len() >= 2 * held {
+        listed.retain(|key| is_held(*key));
+    }
+    listed.push(key);
 }
 
 fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
@@ -184,6 +199,22 @@ mod tests {
         assert_eq!(ages(&mut hub, 9), [None, seconds(7)]);
         hub.acknowledge(one, 3, moment(9_000).monotonic);
         assert_eq!(ages(&mut hub, 9), [None, None]);
+    }
+
+    #[test]
+    fn who_is_gone_is_not_listed_for_ever() {
+        let mut hub = Hub::new(HubLimits::default(), 1);
+        for n in 0..100 {
+            let reader = join(&mut hub, "t");
+            publish(&mut hub, "t", &n.to_string(), n);
+            read(&mut hub, reader, n);
+            hub.acknowledge(reader, n, moment(n * 1_000).monotonic);
+            publish(&mut hub, "t", &format!("{n}-again"), n);
+            read(&mut hub, reader, n);
+            hub.remove_reader(reader, moment(n * 1_000).monotonic);
+        }
+        let listed = hub.waiting.readers.len();
+        assert!(listed <= 3, "{listed} listed, and nobody is connected");
     }
 
     #[test]
