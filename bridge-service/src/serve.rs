@@ -9,7 +9,7 @@ use service_kit::clock::Clock;
 use service_kit::grpc::GrpcLimits;
 use service_kit::signals::shutdown_on_signals;
 use service_kit::tasks::Tasks;
-use service_kit::{grpc, http, telemetry};
+use service_kit::{grpc, http, panics, telemetry};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -29,6 +29,7 @@ pub(crate) async fn run(settings: Settings) -> ExitCode {
     if let Ok(filter) = telemetry::parse_filter(&settings.log_level) {
         telemetry::start(settings.log_format, filter);
     }
+    panics::watch();
     let listeners = match Listeners::bind(&settings).await {
         Ok(listeners) => listeners,
         Err(error) => return Stop::new(error, EXIT_UNAVAILABLE).show(),

@@ -10,7 +10,7 @@ use service_kit::clock::Clock;
 use service_kit::config::EXIT_CONFIG;
 use service_kit::grpc::{self, GrpcLimits};
 use service_kit::tasks::{Ended, Tasks};
-use service_kit::{http, signals, telemetry};
+use service_kit::{http, panics, signals, telemetry};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -51,6 +51,7 @@ pub(crate) fn run(flags: &ArgMatches) -> ExitCode {
     if let Ok(filter) = telemetry::parse_filter(&settings.log_level) {
         telemetry::start(settings.log_format, filter);
     }
+    panics::watch();
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&format!("the runtime does not start: {error}")),

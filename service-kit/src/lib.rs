@@ -6,6 +6,7 @@ pub mod exposition;
 pub mod grpc;
 pub mod health_protocol;
 pub mod http;
+pub mod panics;
 pub mod signals;
 pub mod tasks;
 pub mod telemetry;

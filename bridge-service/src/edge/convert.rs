@@ -8,6 +8,7 @@ use monitorable::monitorable::v1::{
     WatchHealthResponse,
 };
 use prost_types::Timestamp;
+use service_kit::panics;
 use tonic::Status;
 
 use crate::health::report::{CheckResult, HealthReport, LifecycleReport, State, UpdateReason};
@@ -146,6 +147,7 @@ fn gauges(hub: &HubReport, lifecycle: &LifecycleReport) -> std::collections::Has
         ("synthetic_events_duplicate", hub.synthetic_duplicates),
         ("watchers_open", hub.watchers_open),
         ("watchers_dropped", hub.watchers_dropped),
+        ("panics", panics::count()),
     ];
     let closes = hub
         .closes_by_reason

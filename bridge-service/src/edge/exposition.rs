@@ -5,6 +5,7 @@
 
 use service_kit::exposition::Page;
 use service_kit::http::Exposition;
+use service_kit::panics;
 
 use super::convert::success_rate;
 use crate::health::report::{HealthReport, LifecycleReport, State};
@@ -46,6 +47,8 @@ pub(crate) fn page(
     held(&mut page, hub);
     self_checks(&mut page, health);
     life(&mut page, lifecycle);
+    page.counter("bridge_panics", "Tasks that panicked.")
+        .count(&[], panics::count());
     page.finish()
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use service_kit::clock::Clock;
 use service_kit::health_protocol::{HealthSource, LIVENESS};
+use service_kit::panics;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -279,6 +280,7 @@ fn gauges(report: &SelfReport) -> BTreeMap<String, f64> {
         ("findings_opened_count", report.findings_opened),
         ("findings_resolved_count", report.findings_resolved),
         ("observers_count", report.observers),
+        ("panics_count", panics::count()),
         ("runs_witnessed_count", report.runs_witnessed),
         ("threads_witnessed_count", report.threads_witnessed),
     ];

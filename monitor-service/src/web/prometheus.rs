@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use service_kit::exposition::Page;
 use service_kit::http::{Exposition, MetricsSource};
+use service_kit::panics;
 
 use crate::domain::Verdict;
 use crate::edge::self_report::SelfMonitor;
@@ -40,6 +41,8 @@ fn page(format: Exposition, report: &SelfReport, views: &[ComponentView]) -> Str
         "By how much the monitor stretches its deadlines and graces, being late itself; 1 at best.",
     )
     .count(&[], u64::from(report.stretch));
+    page.counter("monitor_panics", "Tasks that panicked.")
+        .count(&[], panics::count());
     alerts(&mut page, &report.alerts);
     page.gauge(
         "monitor_loop_proven",
