@@ -1,0 +1,95 @@
+{{/* Parts that bridge, monitor and sidecars share. */}}
+
+{{- define "labels" -}}
+app.kubernetes.io/part-of: monitorable
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
+{{- end }}
+
+{{- define "selector" -}}
+app.kubernetes.io/name: {{ .name }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+{{- end }}
+
+{{- define "podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+seccompProfile: { type: RuntimeDefault }
+{{- end }}
+
+{{- define "containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: { drop: [ALL] }
+{{- end }}
+
+{{- define "spread" -}}
+{{- $selector := include "selector" . }}
+{{- range $key := list "topology.kubernetes.io/zone" "kubernetes.io/hostname" }}
+- maxSkew: 1
+  topologyKey: {{ $key }}
+  whenUnsatisfiable: ScheduleAnyway
+  labelSelector:
+    matchLabels: {{- $selector | nindent 6 }}
+{{- end }}
+{{- end }}
+
+{{/* Native gRPC probes; both services are answered by the working loop. */}}
+{{- define "probes" -}}
+startupProbe:
+  grpc: { port: {{ .port }}, service: {{ .startup | default "liveness" }} }
+  periodSeconds: 1
+  failureThreshold: 60
+livenessProbe:
+  grpc: { port: {{ .port }}, service: liveness }
+  periodSeconds: 5
+  timeoutSeconds: 3
+readinessProbe:
+  grpc: { port: {{ .port }}, service: readiness }
+  periodSeconds: 2
+  timeoutSeconds: 2
+{{- end }}
+
+{{- define "settings" -}}
+{{- range $name, $value := . }}
+- { name: {{ $name }}, value: {{ $value | quote }} }
+{{- end }}
+{{- end }}
+
+{{- define "bridge.container" -}}
+image: "{{ .Values.bridge.image.repository }}:{{ .Values.bridge.image.tag | default .Chart.AppVersion }}"
+imagePullPolicy: {{ .Values.bridge.image.pullPolicy }}
+env:
+  # The id under which the monitor knows it.
+  - { name: BRIDGE_COMPONENT_ID, valueFrom: { fieldRef: { fieldPath: metadata.name } } }
+  - { name: BRIDGE_GRPC_LISTEN, value: "[::]:50051" }
+  - { name: BRIDGE_HTTP_LISTEN, value: "[::]:8080" }
+  - { name: BRIDGE_LOG_FORMAT, value: json }
+  {{- include "settings" .Values.bridge.settings | nindent 2 }}
+envFrom:
+  - secretRef: { name: {{ .Values.bridge.existingSecret }} }
+ports:
+  - { name: grpc, containerPort: 50051 }
+  - { name: http, containerPort: 8080 }
+resources: {{- toYaml .Values.bridge.resources | nindent 2 }}
+{{- end }}
+
+{{- define "monitor.container" -}}
+image: "{{ .Values.monitor.image.repository }}:{{ .Values.monitor.image.tag | default .Chart.AppVersion }}"
+imagePullPolicy: {{ .Values.monitor.image.pullPolicy }}
+envFrom:
+  - secretRef: { name: {{ .Values.monitor.existingSecret }}, optional: true }
+resources: {{- toYaml .Values.monitor.resources | nindent 2 }}
+volumeMounts:
+  - { name: monitor-config, mountPath: /etc/monitor, readOnly: true }
+{{- end }}
+
+{{- define "monitor.env" -}}
+- { name: MONITOR_CONFIG, value: /etc/monitor/monitor.toml }
+- { name: MONITOR_GRPC_LISTEN, value: "[::]:50061" }
+- { name: MONITOR_HTTP_LISTEN, value: "[::]:8090" }
+- { name: MONITOR_LOG_FORMAT, value: json }
+{{- include "settings" .Values.monitor.settings }}
+{{- end }}
