@@ -2,7 +2,6 @@
 
 {{- define "labels" -}}
 app.kubernetes.io/part-of: monitorable
-app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end }}
@@ -80,10 +79,18 @@ resources: {{- toYaml .Values.bridge.resources | nindent 2 }}
 image: "{{ .Values.monitor.image.repository }}:{{ .Values.monitor.image.tag | default .Chart.AppVersion }}"
 imagePullPolicy: {{ .Values.monitor.image.pullPolicy }}
 envFrom:
-  - secretRef: { name: {{ .Values.monitor.existingSecret }}, optional: true }
+  - secretRef: { name: {{ .Values.monitor.existingSecret }} }
 resources: {{- toYaml .Values.monitor.resources | nindent 2 }}
 volumeMounts:
   - { name: monitor-config, mountPath: /etc/monitor, readOnly: true }
+  - { name: monitor-secret, mountPath: /etc/monitor-secret, readOnly: true }
+{{- end }}
+
+{{- define "monitor.secret" -}}
+- name: monitor-secret
+  secret:
+    secretName: {{ .Values.monitor.existingSecret }}
+    items: [{ key: canary-token, path: canary-token }]
 {{- end }}
 
 {{- define "monitor.env" -}}
