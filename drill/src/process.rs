@@ -37,11 +37,14 @@ pub struct Service {
 }
 
 impl Service {
-    /// A service of this name, from this file, with these flags added.
+    /// A service of this name, from this file, with these flags added; on free ports of loopback
+    /// where they name none.
     pub async fn start(name: &'static str, binary: &Path, flags: &[&str]) -> Self {
+        let free = ["--grpc-listen", "--http-listen"].map(|flag| [flag, "127.0.0.1:0"]);
+        let free = free.iter().filter(|[flag, _]| !flags.contains(flag));
         let mut child = command(binary)
-            .args(["serve", "--grpc-listen", "127.0.0.1:0"])
-            .args(["--http-listen", "127.0.0.1:0"])
+            .arg("serve")
+            .args(free.flatten())
             .args(flags)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

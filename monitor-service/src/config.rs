@@ -3,7 +3,7 @@
 pub(crate) mod components;
 pub(crate) mod table;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::fmt::Debug;
 use std::net::SocketAddr;
@@ -21,6 +21,8 @@ use crate::audit::canary::FAILURES_MAX;
 use crate::audit::disabled::Disabled;
 use crate::audit::settings::{AuditSettings, FleetRuleSettings, RuleSettings};
 use crate::canary::settings::CanarySettings;
+use crate::discovery;
+use crate::discovery::settings::Discovery;
 use crate::edge::EdgeLimits;
 use crate::edge::validate::id;
 use crate::evidence::limits::EvidenceLimits;
@@ -49,6 +51,7 @@ pub(crate) struct Settings {
     pub(crate) fleet: FleetSettings,
     pub(crate) drain_deadline: Duration,
     pub(crate) components: Vec<Target>,
+    pub(crate) discovery: Vec<Discovery>,
     pub(crate) canary: CanarySettings,
     pub(crate) alert: AlertSettings,
 }
@@ -91,6 +94,7 @@ impl Settings {
             fleet,
             drain_deadline,
             components,
+            discovery: discovery::settings::take(&mut source, &probe),
             canary: canary(&mut source),
             alert,
         };

@@ -19,6 +19,7 @@ use crate::alert::{self, Alerting, Outbox};
 use crate::canary::Canaries;
 use crate::cli::PRINT_CONFIG;
 use crate::config::{Settings, effective};
+use crate::discovery;
 use crate::edge::self_report::{Fingerprint, SelfMonitor};
 use crate::edge::{self, Edge};
 use crate::fleet;
@@ -141,6 +142,8 @@ impl Service {
         let (fleet, working) =
             fleet::start(settings.fleet, identity.clone(), clock, probes, outbox);
         workers.spawn("fleet", working);
+        let discovering = discovery::follow(settings.discovery, fleet.clone(), clock);
+        workers.spawn("discovery", discovering);
         workers.spawn("alerts", alerting.run(fleet.clone()));
         let self_monitor = SelfMonitor::new(fleet.clone(), identity, clock, shutdown.clone());
         let (changed, changes) = watch::channel(Fingerprint::default());

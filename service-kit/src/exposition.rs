@@ -6,6 +6,7 @@
 
 use std::fmt::Write as _;
 
+use crate::histogram::Histogram;
 use crate::http::Exposition;
 
 /// Units that a name may end in; OpenMetrics states them once more.
@@ -48,6 +49,20 @@ impl Page {
     /// Begins a gauge.
     pub fn gauge(&mut self, name: &str, help: &str) -> Family<'_> {
         self.begin(name, "gauge", help, name.to_owned())
+    }
+
+    /// Writes a histogram of durations. `name` ends in `_seconds`.
+    pub fn histogram(&mut self, name: &str, help: &str, histogram: &Histogram) {
+        let mut family = self.begin(name, "histogram", help, format!("{name}_bucket"));
+        for (bound, count) in histogram.cumulative() {
+            family.count(&[("le", &number(bound))], count);
+        }
+        name.clone_into(&mut family.sample_name);
+        family.sample_name.push_str("_sum");
+        family.value(&[], histogram.sum().as_secs_f64());
+        name.clone_into(&mut family.sample_name);
+        family.sample_name.push_str("_count");
+        family.count(&[], histogram.count());
     }
 
     /// Writes facts about the process as labels of one sample. `name` is without `_info`.
@@ -93,14 +108,7 @@ impl Family<'_> {
 
     /// Adds a sample.
     pub fn value(&mut self, labels: &[(&str, &str)], value: f64) -> &mut Self {
-        let shown = if value.is_nan() {
-            "NaN".to_owned()
-        } else if value.is_infinite() {
-            if value > 0.0 { "+Inf" } else { "-Inf" }.to_owned()
-        } else {
-            value.to_string()
-        };
-        self.sample(labels, &shown)
+        self.sample(labels, &number(value))
     }
 
     fn sample(&mut self, labels: &[(&str, &str)], value: &str) -> &mut Self {
@@ -115,6 +123,16 @@ impl Family<'_> {
         }
         let _ = writeln!(text, " {value}");
         self
+    }
+}
+
+fn number(value: f64) -> String {
+    if value.is_nan() {
+        "NaN".to_owned()
+    } else if value.is_infinite() {
+        if value > 0.0 { "+Inf" } else { "-Inf" }.to_owned()
+    } else {
+        value.to_string()
     }
 }
 
@@ -184,6 +202,26 @@ mod tests {
             page.finish()
                 .contains("g{id=\"a\\\"} 1\\nevil 2\\\\\",b=\"c\"} 1\n")
         );
+    }
+
+    #[test]
+    fn a_histogram_has_buckets_sum_and_count() {
+        let mut histogram = Histogram::default();
+        histogram.record(std::time::Duration::from_millis(2));
+        let mut page = Page::new(Exposition::OpenMetrics);
+        page.histogram("delay_seconds", "How long.", &histogram);
+        let page = page.finish();
+        for line in [
+            "# TYPE delay_seconds histogram",
+            "# UNIT delay_seconds seconds",
+            "delay_seconds_bucket{le=\"0.001\"} 0",
+            "delay_seconds_bucket{le=\"0.0025\"} 1",
+            "delay_seconds_bucket{le=\"+Inf\"} 1",
+            "delay_seconds_sum 0.002",
+            "delay_seconds_count 1",
+        ] {
+            assert!(page.contains(&format!("{line}\n")), "{line}: {page}");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ pub mod config;
 pub mod exposition;
 pub mod grpc;
 pub mod health_protocol;
+pub mod histogram;
 pub mod http;
 pub mod panics;
 pub mod signals;

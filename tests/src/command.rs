@@ -24,7 +24,6 @@ pub struct Ended {
 
 impl Ended {
     /// The output, where the exit code is the one expected.
-    #[must_use]
     pub fn expect(self, code: i32) -> String {
         assert_eq!(self.code, Some(code), "{self}");
         self.stdout
@@ -88,6 +87,12 @@ pub async fn run(command: &mut Command) -> Ended {
         Ok(output) => output.unwrap_or_else(|error| panic!("{command:?} cannot start: {error}")),
         Err(_) => panic!("{command:?} did not end within {DEADLINE:?}"),
     };
+    ended(output)
+}
+
+/// How a command ended whose outputs were kept.
+#[must_use]
+pub fn ended(output: Output) -> Ended {
     Ended {
         code: output.status.code(),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),

@@ -4,8 +4,10 @@
 //! Helpers panic where the world around a test is not as it must be: that is how a test says so.
 #![allow(clippy::missing_panics_doc, clippy::unwrap_used)]
 
+pub mod cluster;
 pub mod command;
 pub mod http;
+pub mod metrics;
 pub mod paths;
 pub mod process;
 pub mod skip;

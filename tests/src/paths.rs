@@ -61,6 +61,14 @@ pub fn tool(name: &str) -> Option<PathBuf> {
     path.is_file().then_some(path)
 }
 
+/// A program of this machine, where it is installed.
+#[must_use]
+pub fn installed(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    let mut places = std::env::split_paths(&path).map(|folder| folder.join(name));
+    places.find(|place| place.is_file())
+}
+
 /// A file of this crate's data.
 #[must_use]
 pub fn data(name: &str) -> PathBuf {

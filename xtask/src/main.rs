@@ -1,10 +1,12 @@
 //! The only commands that a newcomer needs: `cargo xtask demo`, `test`, `lint`, `bench`, `soak`,
-//! `drill`, `instructions`.
+//! `drill`, `instructions`, `kubernetes`, `image`.
 
 mod bench;
 mod demo;
 mod drill;
+mod image;
 mod instructions;
+mod kubernetes;
 mod lint;
 mod shell;
 mod soak;
@@ -40,6 +42,10 @@ enum Task {
     Drill(drill::Options),
     /// Counts the instructions of the hot paths, and fails where one costs or grows more than it may.
     Instructions(instructions::Options),
+    /// Has a real Kubernetes API server judge manifests, chart and discovery.
+    Kubernetes,
+    /// Builds both images and proves that they work.
+    Image,
 }
 
 fn main() -> ExitCode {
@@ -51,6 +57,8 @@ fn main() -> ExitCode {
         Task::Soak(options) => soak::run(options),
         Task::Drill(options) => drill::run(options),
         Task::Instructions(options) => instructions::run(options),
+        Task::Kubernetes => kubernetes::run(),
+        Task::Image => image::run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -25,6 +25,20 @@ const GO_TOOLS: [(&str, &str, &str); 4] = [
         "v1.6.2",
     ),
 ];
+/// Go programs that judge manifests.
+const KUBERNETES_TOOLS: [(&str, &str, &str); 2] = [
+    (
+        "kubeconform",
+        "github.com/yannh/kubeconform/cmd/kubeconform",
+        "v0.8.0",
+    ),
+    ("helm", "helm.sh/helm/v3/cmd/helm", "v3.22.0"),
+];
+/// Whose definition of the `ServiceMonitor` the API server is taught.
+const PROMETHEUS_OPERATOR: (&str, &str) = (
+    "github.com/prometheus-operator/prometheus-operator",
+    "v0.85.0",
+);
 /// Rust programs: binary and version.
 pub(crate) const CARGO_DENY: (&str, &str) = ("cargo-deny", "0.20.2");
 pub(crate) const CARGO_MACHETE: (&str, &str) = ("cargo-machete", "0.9.2");
@@ -77,19 +91,62 @@ pub(crate) fn install() -> Tools {
 }
 
 fn install_go() -> Result<(), Failure> {
-    for (name, package, version) in GO_TOOLS {
-        once(name, version, || {
-            let mut install = go(&root());
-            install.args(["install", &format!("{package}@{version}")]);
-            step(&format!("install {name} {version}"), &mut install)
-        })?;
-    }
+    install_programs(&GO_TOOLS)?;
     generate_go()?;
     let client = root().join("clients/go");
     let mut build = go(&client);
     let binary = folder().join("bin/go-roundtrip");
     build.arg("build").arg("-o").arg(binary);
     step("build the Go client", build.arg("./examples/roundtrip"))
+}
+
+fn install_programs(programs: &[(&str, &str, &str)]) -> Result<(), Failure> {
+    for (name, package, version) in programs {
+        once(name, version, || {
+            let mut install = go(&root());
+            install.args(["install", &format!("{package}@{version}")]);
+            step(&format!("install {name} {version}"), &mut install)
+        })?;
+    }
+    Ok(())
+}
+
+/// The API server and its client, built from their module, and what goes with them.
+pub(crate) fn install_kubernetes() -> Result<(), Failure> {
+    if !answers("go", "version") {
+        return Err(Failure::new(GO_HINT));
+    }
+    let folder_of_server = root().join("tests/kubernetes");
+    let modules = std::fs::read_to_string(folder_of_server.join("go.mod"))?;
+    for program in ["kube-apiserver", "kubectl"] {
+        once(program, &fingerprint(&modules), || {
+            let mut build = go(&folder_of_server);
+            build
+                .args(["build", "-ldflags", "-s -w", "-o"])
+                .arg(folder().join("bin").join(program))
+                .arg(format!("k8s.io/kubernetes/cmd/{program}"));
+            step(&format!("build {program}"), &mut build)
+        })?;
+    }
+    install_programs(&KUBERNETES_TOOLS)?;
+    let (module, version) = PROMETHEUS_OPERATOR;
+    once("prometheus-operator", version, || {
+        let mut download = go(&root());
+        download.args(["mod", "download", "-json", &format!("{module}@{version}")]);
+        let output = download.output()?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let found = text.split_once(r#""Dir": ""#);
+        let source = found.and_then(|(_, rest)| rest.split('"').next());
+        let source = source.ok_or_else(|| Failure::new(format!("{module}: {text}")))?;
+        let definitions = Path::new(source).join("example/prometheus-operator-crd");
+        let kept = folder().join("kubernetes");
+        std::fs::create_dir_all(&kept)?;
+        std::fs::copy(
+            definitions.join("monitoring.coreos.com_servicemonitors.yaml"),
+            kept.join("servicemonitors.yaml"),
+        )?;
+        Ok(())
+    })
 }
 
 /// A go command that finds the tools and puts new ones beside them.

@@ -138,6 +138,8 @@ fn flow(page: &mut Page, hub: &HubReport) {
     for (reason, count) in &hub.closes_by_reason {
         closed.count(&[("reason", reason)], *count);
     }
+    let help = "From taking an event in to writing it to a reader that was there before.";
+    page.histogram("bridge_delivery_delay_seconds", help, &hub.delivery_delay);
     let age = hub.oldest_pending_age.unwrap_or_default().as_secs_f64();
     let help = "Age of the oldest pending event of a thread with a reader; 0 where there is none.";
     page.gauge("bridge_oldest_pending_age_seconds", help)
@@ -145,6 +147,9 @@ fn flow(page: &mut Page, hub: &HubReport) {
     let open = hub.connections_open;
     page.gauge("bridge_connections_open", "Readers connected now.")
         .count(&[], open);
+    let help = "Readers that may be connected at once.";
+    page.gauge("bridge_connections_limit", help)
+        .count(&[], hub.connections_max);
 }
 
 fn held(page: &mut Page, hub: &HubReport) {
@@ -354,7 +359,9 @@ mod tests {
                 assert!(described.insert(family.to_owned()), "{family} twice");
             } else if !line.starts_with('#') {
                 let name = line.split(['{', ' ']).next().unwrap();
-                let family = name.trim_end_matches("_total").trim_end_matches("_info");
+                let endings = ["_total", "_info", "_bucket", "_sum", "_count"];
+                let ending = endings.iter().find_map(|ending| name.strip_suffix(ending));
+                let family = ending.unwrap_or(name);
                 assert!(described.contains(family), "{line} is not described");
             }
         }

@@ -74,7 +74,7 @@ impl Actor {
             for message in messages.drain(..) {
                 self.handle(message, now);
                 if self.hub.unflushed() >= MAX_UNFLUSHED_EVENTS {
-                    self.flush(now.monotonic);
+                    self.flush();
                 }
             }
             self.hub.tick(now);
@@ -82,7 +82,7 @@ impl Actor {
             for id in self.hub.take_overdue() {
                 self.remove(id, now.monotonic);
             }
-            self.flush(now.monotonic);
+            self.flush();
             self.finish_drain();
         }
     }
@@ -240,7 +240,9 @@ impl Actor {
         answer(drained, ());
     }
 
-    fn flush(&mut self, now: Instant) {
+    fn flush(&mut self) {
+        // Not the turn's: taking in what came with it is part of an event's delay.
+        let now = self.clock.now().monotonic;
         let mut ready = std::mem::take(&mut self.ready);
         self.hub.take_dirty(&mut ready, now);
         for id in ready.drain(..) {

@@ -211,9 +211,9 @@ impl Hub {
         }
         let full = taken < batch.bytes();
         reader.set_blocked(full, now);
-        let key = reader.thread;
+        let (key, late_until) = (reader.thread, reader.catch_up_until());
         if let Some((first, last)) = written.events {
-            self.deliver(key, first, last);
+            self.deliver(key, (first, last), late_until, now);
             self.note_unacknowledged(id);
         }
         if written.farewell {
@@ -232,7 +232,14 @@ impl Hub {
             .is_some_and(|reader| reader.blocked_since().is_some())
     }
 
-    fn deliver(&mut self, key: ThreadKey, first: u64, last: u64) {
+    /// Through `late_until` it is the reader that came late, and no delay of the bridge's.
+    fn deliver(
+        &mut self,
+        key: ThreadKey,
+        (first, last): (u64, u64),
+        late_until: u64,
+        now: Instant,
+    ) {
         let Some(thread) = self.threads.get_mut(key) else {
             return;
         };
@@ -241,7 +248,11 @@ impl Hub {
             if thread.window.pending() == 0 {
                 return;
             }
-            if let Some(run) = thread.window.deliver(sequence) {
+            if let Some((run, accepted_at)) = thread.window.deliver(sequence) {
+                if !thread.synthetic && sequence > late_until {
+                    let delay = now.saturating_duration_since(accepted_at);
+                    self.delivery_delay.record(delay);
+                }
                 self.ledger
                     .take(&mut self.runs, run, thread.synthetic, Step::Deliver);
             }

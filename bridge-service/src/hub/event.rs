@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use service_kit::histogram::Histogram;
 
 use super::epoch::Epoch;
 
@@ -218,6 +219,7 @@ pub(crate) struct HubReport {
     pub(crate) synthetic_rejected: u64,
     pub(crate) synthetic_duplicates: u64,
     pub(crate) connections_open: u64,
+    pub(crate) connections_max: u64,
     pub(crate) connections_opened: u64,
     pub(crate) connections_closed: u64,
     /// Connections that the bridge closed, by [`CloseReason::name`].
@@ -228,6 +230,9 @@ pub(crate) struct HubReport {
     /// Bytes of events kept for replay.
     pub(crate) window_bytes: u64,
     pub(crate) oldest_pending_age: Option<std::time::Duration>,
+    /// From taking an event in to writing it to its first reader, where a reader was there before;
+    /// synthetic events left out.
+    pub(crate) delivery_delay: Histogram,
     /// Health watchers open now, and those that were dropped because they fell behind.
     pub(crate) watchers_open: u64,
     pub(crate) watchers_dropped: u64,

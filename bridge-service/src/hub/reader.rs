@@ -126,6 +126,11 @@ impl Reader {
         (waits && self.written_through() > self.acknowledged).then_some(self.acknowledged + 1)
     }
 
+    /// The newest event when the reader came.
+    pub(crate) const fn catch_up_until(&self) -> u64 {
+        self.catch_up_until
+    }
+
     /// The position from which the reader's lag counts.
     pub(crate) fn lag_from(&self) -> u64 {
         (self.next - 1).max(self.catch_up_until)

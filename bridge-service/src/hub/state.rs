@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use service_kit::clock::Now;
+use service_kit::histogram::Histogram;
 use slotmap::SlotMap;
 
 use super::epoch::Epoch;
@@ -60,6 +61,7 @@ pub(crate) struct Hub {
     duplicates: u64,
     synthetic_rejected: u64,
     synthetic_duplicates: u64,
+    pub(super) delivery_delay: Histogram,
     #[cfg(feature = "fault-injection")]
     pub(super) faults: super::faults::Faults,
 }
@@ -97,6 +99,7 @@ impl Hub {
             duplicates: 0,
             synthetic_rejected: 0,
             synthetic_duplicates: 0,
+            delivery_delay: Histogram::default(),
             #[cfg(feature = "fault-injection")]
             faults: super::faults::Faults::default(),
         }
@@ -205,7 +208,7 @@ impl Hub {
     fn hit(&mut self, key: ThreadKey, sequence: u64) {
         let thread = &mut self.threads[key];
         let vanishes = self.faults.taken_in(&thread.thread_id, sequence);
-        if vanishes && let Some(run) = thread.window.deliver(sequence) {
+        if vanishes && let Some((run, _)) = thread.window.deliver(sequence) {
             self.ledger.lose_one(&mut self.runs, run);
         }
     }
@@ -324,6 +327,7 @@ impl Hub {
             synthetic_rejected: self.synthetic_rejected,
             synthetic_duplicates: self.synthetic_duplicates,
             connections_open: self.users_open,
+            connections_max: self.limits.connections as u64,
             connections_opened: self.users_opened,
             connections_closed: self.users_closed,
             closes_by_reason: self.closes_by_reason.clone(),
@@ -331,6 +335,7 @@ impl Hub {
             runs_held: self.runs.len() as u64,
             threads_held: self.threads.len() as u64,
             window_bytes: self.window_bytes as u64,
+            delivery_delay: self.delivery_delay.clone(),
             oldest_pending_age: pending.map(|at| now.since(at)),
             watchers_open: 0,
             watchers_dropped: 0,

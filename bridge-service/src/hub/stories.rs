@@ -445,3 +445,20 @@ fn a_close_counts_its_reason_once() {
         [("message_too_big", 1)]
     );
 }
+
+#[test]
+fn the_delay_of_a_delivery_is_the_bridges_and_not_the_readers() {
+    let mut world = World::new(HubLimits::default());
+    world.publish("t", "r", &["before"]);
+    world.pass(Duration::from_secs(60));
+    let reader = world.join("t", None);
+    world.read(reader);
+    assert_eq!(world.hub.report(world.now).delivery_delay.count(), 0);
+    world.publish("t", "r", &["after"]);
+    world.publish("$self/t", "r-self", &["synthetic"]);
+    world.pass(Duration::from_millis(3));
+    world.read(reader);
+    let delay = world.hub.report(world.now).delivery_delay;
+    assert_eq!(delay.count(), 1);
+    assert_eq!(delay.sum(), Duration::from_millis(3));
+}

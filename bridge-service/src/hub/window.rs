@@ -205,8 +205,9 @@ impl Window {
         Some(frame)
     }
 
-    /// Moves an event from pending to delivered. `None` where it is not kept or was before.
-    pub(crate) fn deliver(&mut self, sequence: u64) -> Option<RunKey> {
+    /// Moves an event from pending to delivered; its run, and when it was accepted. `None` where it
+    /// is not kept or was before.
+    pub(crate) fn deliver(&mut self, sequence: u64) -> Option<(RunKey, Instant)> {
         let index = self.index(sequence)?;
         let entry = &mut self.entries[index];
         if entry.stage != Stage::Pending {
@@ -214,7 +215,7 @@ impl Window {
         }
         entry.stage = Stage::Delivered;
         self.pending -= 1;
-        Some(entry.run)
+        Some((entry.run, entry.accepted_at))
     }
 
     /// Marks a delivered event as acknowledged. `None` where it is not kept, not delivered or was

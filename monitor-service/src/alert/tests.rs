@@ -8,6 +8,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde_json::Value;
+use service_kit::histogram::Histogram;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
@@ -145,6 +146,7 @@ fn report(proven: bool) -> SelfReport {
         blind: false,
         alerts: AlertCounts::default(),
         reports_missing: 0,
+        call_latency: Histogram::default(),
     }
 }
 

@@ -38,6 +38,8 @@ struct CanaryEntry {
     websocket_uri: String,
     #[serde(default)]
     token: String,
+    /// A file that holds the token and nothing else, in its place.
+    token_file: Option<PathBuf>,
 }
 
 /// TLS options as files, since PEM in a settings file invites keys into version control.
@@ -68,7 +70,7 @@ pub(super) fn take(
     let mut targets = Vec::with_capacity(tables.len());
     let mut known = HashSet::new();
     for (index, table) in tables.into_iter().enumerate() {
-        match read(index, table, settings) {
+        match read(&format!("components[{index}]"), table, settings) {
             Err(error) => source.reject(error),
             Ok(target) if !known.insert(target.component_id.clone()) => source.reject(format!(
                 "components[{index}].component_id: {:?} is there twice",
@@ -80,43 +82,62 @@ pub(super) fn take(
     targets
 }
 
-fn read(index: usize, table: toml::Table, settings: &ProbeSettings) -> Result<Target, String> {
+/// One component; `path` is where its table stands, such as `components[0]`.
+///
+/// # Errors
+/// What is wrong first.
+pub(crate) fn read(
+    path: &str,
+    table: toml::Table,
+    settings: &ProbeSettings,
+) -> Result<Target, String> {
     let entry: Entry = toml::Value::Table(table)
         .try_into()
-        .map_err(|error: toml::de::Error| format!("components[{index}]: {}", error.message()))?;
-    let tls = entry.tls.map(|tls| read_files(index, tls)).transpose()?;
+        .map_err(|error: toml::de::Error| format!("{path}: {}", error.message()))?;
+    let tls = entry.tls.map(|tls| read_files(path, tls)).transpose()?;
     let component = wire::Component {
         component_id: entry.component_id,
         endpoint: entry.endpoint,
         labels: entry.labels,
         tls,
         metadata: entry.metadata,
-        canary: Some(canary(index, entry.canary)?),
+        canary: Some(canary(path, entry.canary)?),
     };
-    target(component, &format!("components[{index}]."), settings).map_err(|error| error.0)
+    target(component, &format!("{path}."), settings).map_err(|error| error.0)
 }
 
-fn canary(index: usize, entry: CanaryEntry) -> Result<wire::CanaryOptions, String> {
-    let field = format!("components[{index}].canary.interval");
+fn canary(path: &str, entry: CanaryEntry) -> Result<wire::CanaryOptions, String> {
+    let field = format!("{path}.canary.interval");
     let interval = entry.interval.map(|text| {
         let span = humantime::parse_duration(&text)
             .map_err(|error| format!("{field}: {text:?} is no duration such as 5s: {error}"))?;
         prost_types::Duration::try_from(span)
             .map_err(|error| format!("{field}: {text:?} is not allowed: {error}"))
     });
+    let token = match entry.token_file {
+        None => entry.token,
+        Some(file) => token(&file)
+            .map_err(|why| format!("{path}.canary.token_file: {}: {why}", file.display()))?,
+    };
     Ok(wire::CanaryOptions {
         disabled: entry.disabled,
         interval: interval.transpose()?,
         websocket_uri: entry.websocket_uri,
-        token: entry.token,
+        token,
     })
 }
 
-fn read_files(index: usize, tls: TlsEntry) -> Result<wire::TlsOptions, String> {
+fn token(file: &Path) -> Result<String, String> {
+    let text = String::from_utf8(read_file(file)?).map_err(|_| "is not UTF-8".to_owned())?;
+    Ok(text.trim().to_owned())
+}
+
+fn read_files(table: &str, tls: TlsEntry) -> Result<wire::TlsOptions, String> {
     let read = |name: &str, file: Option<PathBuf>| match file {
         None => Ok(Vec::new()),
-        Some(path) => read_file(&path)
-            .map_err(|why| format!("components[{index}].tls.{name}: {}: {why}", path.display())),
+        Some(path) => {
+            read_file(&path).map_err(|why| format!("{table}.tls.{name}: {}: {why}", path.display()))
+        }
     };
     Ok(wire::TlsOptions {
         ca_pem: read("ca_file", tls.ca_file)?.into(),
@@ -140,18 +161,7 @@ pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>, String> {
 mod tests {
     use std::io::Write;
 
-    use super::super::Settings;
-    use super::super::table::{PREFIX, SPECS};
-    use super::*;
-
-    fn load(text: &str) -> Result<Settings, String> {
-        let mut file = tempfile::NamedTempFile::new().unwrap();
-        file.write_all(text.as_bytes()).unwrap();
-        let path = Some(file.path().to_owned());
-        let source = Source::from_parts(PREFIX, SPECS, path, &[], Vec::new());
-        Settings::from_source(source).map_err(|errors| errors.to_string())
-    }
-
+    use crate::config::tests::load;
     #[test]
     fn components_of_the_file_are_taken() {
         let settings = load(
@@ -168,6 +178,26 @@ mod tests {
         assert_eq!(settings.components.len(), 2);
         assert_eq!(settings.components[0].labels["team"], "x");
         assert_eq!(settings.components[1].endpoint, "http://127.0.0.1:2");
+    }
+
+    #[test]
+    fn a_token_may_stand_in_a_file() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(b"hush\n").unwrap();
+        let path = file.path().display();
+        let component = "[[components]]\ncomponent_id = 'a'\nendpoint = 'http://127.0.0.1:1'\n";
+        let settings = load(&format!(
+            "{component}canary = {{ token_file = '{path}' }}\n"
+        ));
+        assert_eq!(settings.unwrap().components[0].canary.token, "hush");
+        let nowhere = load(&format!(
+            "{component}canary = {{ token_file = '/nowhere' }}\n"
+        ));
+        let error = nowhere.unwrap_err();
+        assert!(
+            error.contains("components[0].canary.token_file: /nowhere"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -1,4 +1,15 @@
+use std::io::Write as _;
+
 use super::*;
+
+/// The settings of a file, or every mistake in it.
+pub(crate) fn load(text: &str) -> Result<Settings, String> {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    let path = Some(file.path().to_owned());
+    let source = Source::from_parts(PREFIX, SPECS, path, &[], Vec::new());
+    Settings::from_source(source).map_err(|errors| errors.to_string())
+}
 
 fn source(flags: &[(&'static str, &str)]) -> Source {
     let flags = flags.iter().map(|(p, v)| (*p, (*v).to_owned())).collect();

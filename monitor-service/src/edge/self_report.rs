@@ -310,6 +310,7 @@ impl HealthSource for SelfMonitor {
 mod tests {
     use std::time::SystemTime;
 
+    use service_kit::histogram::Histogram;
     use tokio::sync::mpsc;
 
     use super::*;
@@ -340,6 +341,7 @@ mod tests {
             blind: false,
             alerts: AlertCounts::default(),
             reports_missing: 0,
+            call_latency: Histogram::default(),
         }
     }
 

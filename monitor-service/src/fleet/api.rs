@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use service_kit::histogram::Histogram;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::history::Kept;
@@ -158,6 +159,8 @@ pub(crate) struct SelfReport {
     pub(crate) alerts: AlertCounts,
     /// Reports that were waited for in vain.
     pub(crate) reports_missing: u64,
+    /// How long the calls to components took that were answered.
+    pub(crate) call_latency: Histogram,
 }
 
 /// What became of the alerts.

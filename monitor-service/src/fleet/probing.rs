@@ -24,6 +24,9 @@ impl FleetState {
         if component.generation != generation {
             return;
         }
+        if let ProbeEvent::Probed(probed) | ProbeEvent::Glanced(probed) = &event {
+            self.totals.note_calls(probed);
+        }
         component.dirty = true;
         let id = component.target.component_id.clone();
         // A stream that speaks again tells of the end of an outage.

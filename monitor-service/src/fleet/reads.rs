@@ -162,6 +162,7 @@ impl FleetState {
             blind: self.own.is_blind(),
             alerts: self.alert_counts(),
             reports_missing: self.sessions.given_up(),
+            call_latency: self.totals.call_latency.clone(),
         }
     }
 }

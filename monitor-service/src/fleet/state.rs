@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use service_kit::clock::Now;
+use service_kit::histogram::Histogram;
 
 use super::api::{FleetError, Target};
 use super::component::{Component, EXPIRY_INTERVAL, Waiter, Watchfulness};
@@ -14,7 +15,7 @@ use super::unregistered::Unregistered;
 use crate::audit::assess::{no_data, not_monitored};
 use crate::audit::peers::Peers;
 use crate::audit::settings::RuleSettings;
-use crate::domain::{Alert, Audit, ComponentId, Finding};
+use crate::domain::{Alert, Answer, Audit, ComponentId, Finding, Probed};
 use crate::evidence::session::Sessions;
 use crate::incident::{Changes, FindingIds};
 
@@ -59,6 +60,21 @@ pub(super) struct Totals {
     /// Of components that are gone.
     pub(super) evicted_before: u64,
     pub(super) findings_reopened: u64,
+    /// Of the calls that were answered.
+    pub(super) call_latency: Histogram,
+}
+
+impl Totals {
+    /// Counts how long the calls took that were answered.
+    pub(super) fn note_calls(&mut self, probed: &Probed) {
+        let latencies = [
+            probed.health.as_ref().map(Answer::latency),
+            probed.metrics.as_ref().map(Answer::latency),
+        ];
+        for latency in latencies.into_iter().flatten() {
+            self.call_latency.record(latency);
+        }
+    }
 }
 
 /// The loop's own pulse.

@@ -43,6 +43,11 @@ fn page(format: Exposition, report: &SelfReport, views: &[ComponentView]) -> Str
     .count(&[], u64::from(report.stretch));
     page.counter("monitor_panics", "Tasks that panicked.")
         .count(&[], panics::count());
+    page.histogram(
+        "monitor_call_latency_seconds",
+        "How long the calls to components took that were answered.",
+        &report.call_latency,
+    );
     alerts(&mut page, &report.alerts);
     page.gauge(
         "monitor_loop_proven",
@@ -260,6 +265,8 @@ mod tests {
     use std::collections::BTreeMap;
     use std::time::Duration;
 
+    use service_kit::histogram::Histogram;
+
     use super::*;
     use crate::domain::CanaryReport;
     use crate::fleet::api::{CanaryTarget, Target};
@@ -293,6 +300,7 @@ mod tests {
                 ..AlertCounts::default()
             },
             reports_missing: 0,
+            call_latency: Histogram::default(),
         }
     }
 
@@ -343,6 +351,7 @@ mod tests {
             "monitor_alerts_failed_total 1",
             "monitor_local_stretch_factor 2",
             "monitor_findings_reopened_total 1",
+            "monitor_call_latency_seconds_count 0",
         ] {
             assert!(
                 page.contains(&format!("{line}\n")),

@@ -1,0 +1,34 @@
+//! A name whose every address is a component, such as that of a headless service.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::keeper::Keeper;
+use super::settings::Place;
+
+/// Looks the name up again and again. A lookup that fails says nothing of who is there: nobody is
+/// removed for it.
+pub(super) async fn follow(host: String, interval: Duration, mut keeper: Keeper) {
+    let mut failing = false;
+    loop {
+        match tokio::net::lookup_host(&host).await {
+            Ok(addresses) => {
+                failing = false;
+                let places: BTreeSet<Place> = addresses
+                    .map(|address| Place {
+                        address,
+                        pod: String::new(),
+                    })
+                    .collect();
+                keeper.keep(&places).await;
+            }
+            Err(error) => {
+                // Once for each outage of the name service.
+                if !std::mem::replace(&mut failing, true) {
+                    tracing::warn!(source = keeper.name(), host, %error, "the name is not found");
+                }
+            }
+        }
+        tokio::time::sleep(interval).await;
+    }
+}

@@ -1,0 +1,241 @@
+//! What one source found, kept in step with what the fleet watches.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use service_kit::clock::{Clock, Now};
+
+use super::settings::{Place, Template, targets};
+use crate::domain::ComponentId;
+use crate::fleet::api::{Command, FleetError, FleetHandle, Target};
+
+/// What one source has registered.
+pub(super) struct Keeper {
+    template: Template,
+    fleet: FleetHandle,
+    clock: Clock,
+    roll: Roll,
+}
+
+impl Keeper {
+    pub(super) fn new(
+        template: Template,
+        keep: Duration,
+        fleet: FleetHandle,
+        clock: Clock,
+    ) -> Self {
+        Self {
+            template,
+            fleet,
+            clock,
+            roll: Roll::new(keep),
+        }
+    }
+
+    /// The source's name.
+    pub(super) fn name(&self) -> &str {
+        &self.template.name
+    }
+
+    /// Brings the fleet in step with what is there now. What fails is tried again next time.
+    pub(super) async fn keep(&mut self, places: &BTreeSet<Place>) {
+        let steps = self
+            .roll
+            .compare(targets(&self.template, places), self.clock.now());
+        for step in steps {
+            let done = match &step {
+                Step::Register(target) => self.register(target).await,
+                Step::Remove(id) => self.remove(id).await,
+            };
+            match done {
+                Ok(()) => self.roll.done(step),
+                Err(error) => {
+                    tracing::warn!(source = self.name(), %error, "discovery could not take a step");
+                }
+            }
+        }
+    }
+
+    async fn register(&self, target: &Target) -> Result<(), String> {
+        let id = &target.component_id;
+        if !self.roll.has(id) {
+            let list = self.fleet.ask(|reply| Command::List { reply }).await;
+            let list = list.map_err(|error| error.to_string())?;
+            if list.iter().any(|view| view.target.component_id == *id) {
+                return Err(format!(
+                    "component_id: {id:?} is registered already, by somebody else"
+                ));
+            }
+        }
+        let target = target.clone();
+        let endpoint = target.endpoint.clone();
+        let registered = self
+            .fleet
+            .ask(|reply| Command::Register { target, reply })
+            .await;
+        registered
+            .and_then(|registered| registered)
+            .map_err(|error| error.to_string())?;
+        tracing::info!(source = self.name(), component_id = %id, endpoint, "found");
+        Ok(())
+    }
+
+    async fn remove(&self, id: &ComponentId) -> Result<(), String> {
+        let component_id = id.to_string();
+        let removed = self
+            .fleet
+            .ask(|reply| Command::Remove {
+                component_id,
+                reply,
+            })
+            .await;
+        match removed.and_then(|removed| removed) {
+            // Somebody removed it by hand: it is gone all the same.
+            Ok(()) | Err(FleetError::NotRegistered(_)) => {
+                tracing::info!(source = self.name(), component_id = %id, "gone");
+                Ok(())
+            }
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
+
+/// What is to be done at the fleet.
+#[derive(Clone, Debug, PartialEq)]
+enum Step {
+    /// New, or at another place.
+    Register(Target),
+    Remove(ComponentId),
+}
+
+/// Who is registered, and who of them is missing.
+struct Roll {
+    keep: Duration,
+    known: BTreeMap<ComponentId, Known>,
+}
+
+struct Known {
+    target: Target,
+    missing_since: Option<Instant>,
+}
+
+impl Roll {
+    fn new(keep: Duration) -> Self {
+        Self {
+            keep,
+            known: BTreeMap::new(),
+        }
+    }
+
+    fn has(&self, id: &ComponentId) -> bool {
+        self.known.contains_key(id)
+    }
+
+    /// What to do so that the fleet watches what was found. Of two of one id the first counts.
+    fn compare(&mut self, found: Vec<Target>, now: Now) -> Vec<Step> {
+        let mut present = BTreeSet::new();
+        let mut steps = Vec::new();
+        for target in found {
+            let id = target.component_id.clone();
+            if !present.insert(id.clone()) {
+                continue;
+            }
+            match self.known.get_mut(&id) {
+                Some(known) if known.target == target => known.missing_since = None,
+                _ => steps.push(Step::Register(target)),
+            }
+        }
+        let missing = self
+            .known
+            .iter_mut()
+            .filter(|(id, _)| !present.contains(*id));
+        for (id, known) in missing {
+            let since = *known.missing_since.get_or_insert(now.monotonic);
+            if now.since(since) >= self.keep {
+                steps.push(Step::Remove(id.clone()));
+            }
+        }
+        steps
+    }
+
+    /// A step was taken.
+    fn done(&mut self, step: Step) {
+        match step {
+            Step::Register(target) => {
+                let known = Known {
+                    target: target.clone(),
+                    missing_since: None,
+                };
+                self.known.insert(target.component_id, known);
+            }
+            Step::Remove(id) => drop(self.known.remove(&id)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fleet::api::CanaryTarget;
+
+    const KEEP: Duration = Duration::from_secs(5);
+
+    fn target(id: &str, port: u16) -> Target {
+        Target {
+            component_id: id.into(),
+            endpoint: format!("http://127.0.0.1:{port}"),
+            labels: BTreeMap::new(),
+            tls: None,
+            metadata: BTreeMap::new(),
+            canary: CanaryTarget::default(),
+        }
+    }
+
+    /// Takes every step at once; what was done, in short.
+    fn take(roll: &mut Roll, found: &[Target], now: Now) -> Vec<String> {
+        let steps = roll.compare(found.to_vec(), now);
+        let shown = steps.iter().map(|step| match step {
+            Step::Register(target) => format!("+{}", target.component_id),
+            Step::Remove(id) => format!("-{id}"),
+        });
+        let shown = shown.collect();
+        steps.into_iter().for_each(|step| roll.done(step));
+        shown
+    }
+
+    #[test]
+    fn components_come_and_go_and_one_that_blinks_stays() {
+        let (mut roll, start) = (Roll::new(KEEP), Clock::system().now());
+        let (a, b) = (target("a", 1), target("b", 2));
+        assert_eq!(
+            take(&mut roll, &[a.clone(), b.clone()], start),
+            ["+a", "+b"]
+        );
+        assert_eq!(take(&mut roll, &[b.clone(), a.clone()], start), [""; 0]);
+        let later = start.later(Duration::from_secs(4));
+        assert_eq!(take(&mut roll, &[a.clone()], later), [""; 0]);
+        let again = start.later(Duration::from_secs(8));
+        assert_eq!(take(&mut roll, &[a.clone(), b], again), [""; 0]);
+        assert_eq!(take(&mut roll, &[a.clone()], again), [""; 0]);
+        let gone = again.later(KEEP);
+        assert_eq!(take(&mut roll, &[a], gone), ["-b"]);
+    }
+
+    #[test]
+    fn a_pod_at_another_address_is_registered_anew_and_what_fails_is_tried_again() {
+        let (mut roll, now) = (Roll::new(KEEP), Clock::system().now());
+        assert_eq!(take(&mut roll, &[target("a", 1)], now), ["+a"]);
+        let moved = vec![target("a", 9)];
+        assert_eq!(roll.compare(moved.clone(), now).len(), 1);
+        assert_eq!(take(&mut roll, &moved, now), ["+a"]);
+        assert_eq!(take(&mut roll, &moved, now), [""; 0]);
+    }
+
+    #[test]
+    fn two_of_one_id_are_one() {
+        let (mut roll, now) = (Roll::new(KEEP), Clock::system().now());
+        let two = [target("a", 1), target("a", 2)];
+        assert_eq!(take(&mut roll, &two, now), ["+a"]);
+        assert_eq!(take(&mut roll, &two, now), [""; 0]);
+    }
+}

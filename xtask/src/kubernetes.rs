@@ -1,0 +1,20 @@
+//! `cargo xtask kubernetes`: manifests, chart and discovery before a real API server.
+
+use crate::shell::{Failure, cargo, step};
+use crate::test::target_directory;
+use crate::tools;
+
+/// Builds what is needed (the API server takes some minutes, once) and runs the tests that need it.
+pub(crate) fn run() -> Result<(), Failure> {
+    tools::install_kubernetes()?;
+    let mut build = cargo("build -p bridge-service -p monitor-service");
+    let features = ["--features", "monitor-service/kubernetes"];
+    step("build both services", build.args(features))?;
+    let mut unit = cargo("test -p monitor-service --features kubernetes --bin monitor-service");
+    step("test the discovery", unit.args(["--quiet", "discovery"]))?;
+    let mut tests = cargo("test -p monitorable-tests --test deploy");
+    tests
+        .args(["kubernetes::", "--", "--nocapture"])
+        .env("MONITORABLE_BIN_DIR", target_directory()?.join("debug"));
+    step("test manifests, chart and discovery", &mut tests)
+}
