@@ -105,7 +105,7 @@ impl Cluster {
         // A kubectl that takes no input has closed it.
         let _ = pipe.write_all(input.as_bytes()).await;
         drop(pipe);
-        command::ended(child.wait_with_output().await.unwrap())
+        command::ended(&child.wait_with_output().await.unwrap())
     }
 
     /// Applies manifests; the server checks every field.

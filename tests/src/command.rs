@@ -87,12 +87,12 @@ pub async fn run(command: &mut Command) -> Ended {
         Ok(output) => output.unwrap_or_else(|error| panic!("{command:?} cannot start: {error}")),
         Err(_) => panic!("{command:?} did not end within {DEADLINE:?}"),
     };
-    ended(output)
+    ended(&output)
 }
 
 /// How a command ended whose outputs were kept.
 #[must_use]
-pub fn ended(output: Output) -> Ended {
+pub fn ended(output: &Output) -> Ended {
     Ended {
         code: output.status.code(),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),

@@ -136,7 +136,7 @@ fn places(slice: &EndpointSlice, port: Option<&str>) -> BTreeSet<Place> {
     let Some(number) = number.and_then(|number| u16::try_from(number).ok()) else {
         return BTreeSet::new();
     };
-    let endpoints = slice.endpoints.iter();
+    let endpoints = slice.endpoints.iter().flatten();
     let places = endpoints.filter_map(|endpoint| {
         // All addresses of one endpoint are the same pod.
         let address: IpAddr = endpoint.addresses.first()?.parse().ok()?;
