@@ -104,7 +104,7 @@ impl Keeper {
 #[derive(Clone, Debug, PartialEq)]
 enum Step {
     /// New, or at another place.
-    Register(Target),
+    Register(Box<Target>),
     Remove(ComponentId),
 }
 
@@ -142,7 +142,7 @@ impl Roll {
             }
             match self.known.get_mut(&id) {
                 Some(known) if known.target == target => known.missing_since = None,
-                _ => steps.push(Step::Register(target)),
+                _ => steps.push(Step::Register(Box::new(target))),
             }
         }
         let missing = self
@@ -162,11 +162,12 @@ impl Roll {
     fn done(&mut self, step: Step) {
         match step {
             Step::Register(target) => {
+                let id = target.component_id.clone();
                 let known = Known {
-                    target: target.clone(),
+                    target: *target,
                     missing_since: None,
                 };
-                self.known.insert(target.component_id, known);
+                self.known.insert(id, known);
             }
             Step::Remove(id) => drop(self.known.remove(&id)),
         }
@@ -213,10 +214,10 @@ mod tests {
         );
         assert_eq!(take(&mut roll, &[b.clone(), a.clone()], start), [""; 0]);
         let later = start.later(Duration::from_secs(4));
-        assert_eq!(take(&mut roll, &[a.clone()], later), [""; 0]);
+        assert_eq!(take(&mut roll, std::slice::from_ref(&a), later), [""; 0]);
         let again = start.later(Duration::from_secs(8));
         assert_eq!(take(&mut roll, &[a.clone(), b], again), [""; 0]);
-        assert_eq!(take(&mut roll, &[a.clone()], again), [""; 0]);
+        assert_eq!(take(&mut roll, std::slice::from_ref(&a), again), [""; 0]);
         let gone = again.later(KEEP);
         assert_eq!(take(&mut roll, &[a], gone), ["-b"]);
     }

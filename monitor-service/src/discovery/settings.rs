@@ -263,6 +263,7 @@ fn slices(_path: &str, settings: SliceSettings) -> Result<Way, String> {
 }
 
 #[cfg(not(feature = "kubernetes"))]
+#[expect(clippy::needless_pass_by_value, reason = "as with the feature")]
 fn slices(path: &str, settings: SliceSettings) -> Result<Way, String> {
     Err(format!(
         "{path}.endpoint_slices: {:?} cannot be followed; this program was built without the feature kubernetes",
