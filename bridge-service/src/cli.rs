@@ -18,7 +18,8 @@ pub(crate) const EXIT_SOFTWARE: u8 = 70;
 
 /// What to do.
 pub(crate) enum Task {
-    Serve(Box<Settings>),
+    /// With the flags that the settings came from, to read them again.
+    Serve(Box<Settings>, Box<ArgMatches>),
     Replay(Box<Replay>),
     Healthcheck(Box<Healthcheck>),
 }
@@ -94,7 +95,7 @@ fn serve(flags: &ArgMatches) -> Result<Task, Stop> {
         return Err(Stop::new(effective(flags), 0));
     }
     Settings::load(flags)
-        .map(|settings| Task::Serve(Box::new(settings)))
+        .map(|settings| Task::Serve(Box::new(settings), Box::new(flags.clone())))
         .map_err(|errors| Stop::new(errors.to_string(), EXIT_CONFIG))
 }
 
@@ -133,10 +134,12 @@ Settings come from the file, then the environment, then flags; the later wins.
 
 Examples:
   bridge-service
-  bridge-service --http-listen 0.0.0.0:8080 --auth-tokens \"$(cat tokens)\"
+  bridge-service --grpc-listen 0.0.0.0:50051 --http-listen 0.0.0.0:8080 --auth-access-file access.toml
   bridge-service serve --config bridge.toml --log-format json
   bridge-service --print-config > bridge.toml
   bridge-service --grpc-listen 127.0.0.1:0 --http-listen 127.0.0.1:0
+
+At SIGHUP, and when one of their files changed, the settings are read again.
 
 The bound addresses are printed, one a line: 'grpc listening on ADDRESS' and 'http listening on ADDRESS'.
 

@@ -1,23 +1,29 @@
 //! The settings of the service, checked whole before anything uses them.
 
+#[cfg(test)]
+mod documents;
 pub(crate) mod table;
 
-use std::net::SocketAddr;
-use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ArgMatches;
-use service_kit::config::{ConfigErrors, Source};
+use service_kit::access::{Access, AccessSettings};
+use service_kit::config::{ConfigErrors, Source, Values, duration, number};
+use service_kit::grpc::GrpcLimits;
 use service_kit::http::HttpLimits;
+use service_kit::port::PortSettings;
+use service_kit::rate::Rate;
 use service_kit::telemetry::{LogFormat, parse_filter};
 
 use crate::edge::ingest::IngestLimits;
 use crate::edge::ingest::validate::check_identifier;
+use crate::edge::origins::Origins;
 use crate::edge::readers::ReaderLimits;
 use crate::edge::tokens::Tokens;
 use crate::health::settings::HealthSettings;
 use crate::hub::limits::HubLimits;
-use table::{PREFIX, SPECS};
+use table::{PREFIX, SECRETS, SPECS};
 
 /// Bytes of an event beside its data, at the most, that the hub counts into a window.
 const EVENT_OVERHEAD_BYTES: usize = 2_048;
@@ -25,17 +31,29 @@ const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// Everything that `serve` needs to know.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Settings {
+    /// As they were written, and the files that they came from.
+    pub(crate) values: Values,
+    pub(crate) files: Vec<PathBuf>,
     pub(crate) component_id: String,
-    pub(crate) grpc_listen: SocketAddr,
-    pub(crate) http_listen: SocketAddr,
+    pub(crate) grpc: PortSettings,
+    pub(crate) grpc_limits: GrpcLimits,
+    pub(crate) http: PortSettings,
+    pub(crate) http_limits: HttpLimits,
     pub(crate) log_level: String,
     pub(crate) log_format: LogFormat,
-    pub(crate) tokens: Tokens,
+    pub(crate) access: AccessSettings,
+    /// What the access settings and `auth.tokens` say now.
+    pub(crate) known: Access,
+    /// Whether readers must show who they are.
+    pub(crate) readers_closed: bool,
+    pub(crate) origins: Origins,
+    pub(crate) insecure: bool,
+    pub(crate) reflection: bool,
+    pub(crate) metrics: bool,
     pub(crate) readers: ReaderLimits,
     pub(crate) ingest: IngestLimits,
-    pub(crate) http: HttpLimits,
     pub(crate) hub: HubLimits,
     pub(crate) health: HealthSettings,
     pub(crate) drain_deadline: Duration,
@@ -51,23 +69,42 @@ impl Settings {
     }
 
     fn from_source(mut source: Source) -> Result<Self, ConfigErrors> {
+        let values = source.values();
         let drain_deadline = duration(&mut source, "drain.deadline", millis(10)..=minutes(10));
         let hub = hub_limits(&mut source);
-        let http = http_limits(&mut source, drain_deadline);
-        let settings = Self {
+        let http = PortSettings::http(&mut source);
+        let access = AccessSettings::take(&mut source);
+        let Tokens(tokens) = source.take("auth.tokens");
+        let readers_closed = access.is_set() || !tokens.is_empty();
+        let known = access.load().unwrap_or_else(|errors| {
+            errors.into_iter().for_each(|error| source.reject(error));
+            Access::default()
+        });
+        let sockets = hub.connections.saturating_add(http.limits.max_connections);
+        let mut settings = Self {
+            values,
+            files: Vec::new(),
             component_id: source.take("component.id"),
-            grpc_listen: source.take("grpc.listen"),
-            http_listen: source.take("http.listen"),
+            grpc: PortSettings::grpc(&mut source),
+            grpc_limits: grpc_limits(&mut source, drain_deadline),
+            http,
+            http_limits: http_limits(&mut source, drain_deadline),
             log_level: source.take("log.level"),
             log_format: source.take("log.format"),
-            tokens: source.take("auth.tokens"),
-            readers: reader_limits(&mut source, hub.connections, http.max_connections),
+            access,
+            known: known.with_readers(tokens),
+            readers_closed,
+            origins: source.take("http.allowed_origins"),
+            insecure: source.take("insecure"),
+            reflection: source.take("grpc.reflection"),
+            metrics: source.take("http.metrics"),
+            readers: reader_limits(&mut source, sockets),
             ingest: ingest_limits(&mut source),
-            http,
             hub,
             health: health_settings(&mut source),
             drain_deadline,
         };
+        settings.files = source.files();
         for error in settings.contradictions() {
             source.reject(error);
         }
@@ -97,12 +134,24 @@ impl Settings {
             );
         }
         demand(
-            self.grpc_listen != self.http_listen || self.grpc_listen.port() == 0,
+            self.grpc.listen != self.http.listen || self.grpc.listen.port() == 0,
             format!(
                 "http.listen: {} is grpc.listen too; each needs its own port",
-                self.http_listen
+                self.http.listen
             ),
         );
+        if !self.insecure {
+            let doors = [
+                (&self.grpc, self.access.is_set()),
+                (&self.http, self.readers_closed),
+            ];
+            for error in doors
+                .into_iter()
+                .filter_map(|(port, closed)| port.stands_open(closed))
+            {
+                demand(false, error);
+            }
+        }
         demand(
             hub.reader_silence > hub.heartbeat * 2,
             format!(
@@ -167,16 +216,7 @@ impl Settings {
 
 /// The settings as they stand, as TOML, with secrets masked.
 pub(crate) fn effective(flags: &ArgMatches) -> String {
-    mask_tokens(&Source::load(PREFIX, SPECS, flags).effective())
-}
-
-fn mask_tokens(page: &str) -> String {
-    let masked = |line: &str| match line {
-        r#"tokens = """# => line.to_owned(),
-        _ if line.starts_with("tokens = ") => r#"tokens = "***""#.to_owned(),
-        _ => line.to_owned(),
-    };
-    page.lines().map(|line| masked(line) + "\n").collect()
+    Source::load(PREFIX, SPECS, flags).effective_without(SECRETS)
 }
 
 fn hub_limits(source: &mut Source) -> HubLimits {
@@ -239,42 +279,39 @@ fn ingest_limits(source: &mut Source) -> IngestLimits {
         max_message_bytes: number(source, "ingest.max_message_bytes", 4_096..=256 << 20),
         max_streams: number(source, "ingest.max_streams", 1..=100_000),
         stream_batches: number(source, "ingest.stream_batches", 1..=1_000),
+        max_rate: rate(source, "ingest.max_events_per_second"),
     }
 }
 
-fn reader_limits(source: &mut Source, connections: usize, http: usize) -> ReaderLimits {
+fn reader_limits(source: &mut Source, max_sockets: usize) -> ReaderLimits {
     ReaderLimits {
         auth_frame_timeout: duration(source, "auth.frame_timeout", millis(100)..=minutes(5)),
         max_frame_bytes: number(source, "websocket.max_frame_bytes", 128..=1 << 20),
-        max_sockets: connections.saturating_add(http),
+        max_message_rate: rate(source, "websocket.max_messages_per_second"),
+        max_sockets,
+    }
+}
+
+fn grpc_limits(source: &mut Source, drain_deadline: Duration) -> GrpcLimits {
+    let max_header_bytes = number(source, "grpc.max_header_bytes", 8_192..=1 << 20);
+    GrpcLimits {
+        max_header_bytes: u32::try_from(max_header_bytes).unwrap_or(u32::MAX),
+        drain_deadline,
+        ..GrpcLimits::default()
     }
 }
 
 fn http_limits(source: &mut Source, drain_deadline: Duration) -> HttpLimits {
     HttpLimits {
-        max_connections: number(source, "http.max_connections", 1..=1_000_000),
         header_timeout: duration(source, "http.header_timeout", millis(100)..=minutes(5)),
+        max_header_bytes: number(source, "http.max_header_bytes", 8_192..=1 << 20),
         drain_deadline,
-        ..HttpLimits::default()
     }
 }
 
-fn number(source: &mut Source, path: &'static str, range: RangeInclusive<usize>) -> usize {
-    let allowed = match range.end() {
-        &usize::MAX => format!("a whole number, {} or more", range.start()),
-        end => format!("a whole number from {} to {end}", range.start()),
-    };
-    source.take_if(path, &allowed, |value| range.contains(value))
-}
-
-fn duration(source: &mut Source, path: &'static str, range: RangeInclusive<Duration>) -> Duration {
-    let written = |span: &Duration| humantime::format_duration(*span).to_string();
-    let allowed = format!(
-        "a duration from {} to {}",
-        written(range.start()),
-        written(range.end())
-    );
-    source.take_if(path, &allowed, |value| range.contains(value))
+fn rate(source: &mut Source, path: &'static str) -> Rate {
+    let rate = number(source, path, 0..=1_000_000_000);
+    Rate(u32::try_from(rate).unwrap_or(u32::MAX))
 }
 
 fn at_most<T: PartialOrd + std::fmt::Debug>(
@@ -317,7 +354,7 @@ mod tests {
         let settings = Settings::from_source(source(&[])).unwrap();
         assert_eq!(settings.hub, HubLimits::default());
         assert_eq!(settings.health, HealthSettings::default());
-        assert!(!settings.tokens.needed());
+        assert!(!settings.readers_closed && !settings.access.is_set());
     }
 
     #[test]
@@ -369,7 +406,7 @@ mod tests {
     #[test]
     fn tokens_are_never_shown() {
         let secret = "correct-horse-battery";
-        let page = mask_tokens(&source(&[("auth.tokens", secret)]).effective());
+        let page = source(&[("auth.tokens", secret)]).effective_without(SECRETS);
         assert!(
             !page.contains(secret) && page.contains(r#"tokens = "***""#),
             "{page}"

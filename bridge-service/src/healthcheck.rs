@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Arg, ArgMatches, Command};
+use clap::{Arg, ArgMatches, Args as _, Command, FromArgMatches as _};
 use monitorable::grpc_health::v1::HealthCheckRequest;
 use monitorable::grpc_health::v1::health_check_response::ServingStatus;
 use monitorable::grpc_health::v1::health_client::HealthClient;
@@ -13,7 +13,7 @@ use tonic::transport::Endpoint;
 
 use crate::cli::{EXIT_BAD_ARGUMENTS, Stop};
 use crate::config::table::{PREFIX, SPECS};
-use crate::edge::targets;
+use crate::edge::targets::{self, Trust};
 
 const EXIT_CANNOT_CONNECT: u8 = 2;
 const EXIT_CALL_FAILED: u8 = 3;
@@ -33,9 +33,11 @@ impl Healthcheck {
         let command = Command::new("healthcheck")
             .about("Ask a running bridge whether it serves (grpc.health.v1)")
             .after_help(EXAMPLES);
+        let command = Trust::augment_args(command);
         with_flags(command, PREFIX, SPECS)
             .mut_args(|arg| {
-                let shown = ["config", "grpc.listen"].contains(&arg.get_id().as_str());
+                let id = arg.get_id().as_str();
+                let shown = ["config", "grpc.listen"].contains(&id) || !id.contains('.') && id != "insecure";
                 arg.hide(!shown)
             })
             .arg(Arg::new("target").long("target").value_name("URI").help(
@@ -67,8 +69,11 @@ impl Healthcheck {
             None => configured(flags).map_err(bad)?,
         };
         let timeout = flags.get_one::<Duration>("timeout").copied();
+        let trust = Trust::from_arg_matches(flags).map_err(|error| bad(error.to_string()))?;
         Ok(Self {
-            target: targets::endpoint("--target", &target).map_err(bad)?,
+            target: targets::endpoint("--target", &target)
+                .and_then(|endpoint| trust.apply(endpoint))
+                .map_err(bad)?,
             service: flags
                 .get_one::<String>("service")
                 .cloned()
@@ -82,7 +87,9 @@ impl Healthcheck {
 fn configured(flags: &ArgMatches) -> Result<String, String> {
     let mut source = Source::load(PREFIX, SPECS, flags);
     let mut address: std::net::SocketAddr = source.take("grpc.listen");
-    for spec in SPECS.iter().filter(|spec| spec.path != "grpc.listen") {
+    let certificate: String = source.take("grpc.tls_certificate_file");
+    let taken = ["grpc.listen", "grpc.tls_certificate_file"];
+    for spec in SPECS.iter().filter(|spec| !taken.contains(&spec.path)) {
         // Only this one setting matters here; the service checks the others itself.
         let _: Anything = source.take(spec.path);
     }
@@ -99,7 +106,12 @@ fn configured(flags: &ArgMatches) -> Result<String, String> {
         };
         address.set_ip(loopback);
     }
-    Ok(format!("http://{address}"))
+    let scheme = if certificate.is_empty() {
+        "http"
+    } else {
+        "https"
+    };
+    Ok(format!("{scheme}://{address}"))
 }
 
 /// A setting that is not looked at.
@@ -158,6 +170,7 @@ Examples:
   bridge-service healthcheck
   bridge-service healthcheck --service liveness --timeout 1s
   bridge-service healthcheck --target http://bridge:50051
+  bridge-service healthcheck --tls-ca ca.pem --tls-server-name bridge.example
 
 Exit codes: 0 serving, 1 bad arguments, 2 cannot connect, 3 the call failed or timed out,
 4 not serving.";

@@ -10,6 +10,7 @@ mod fault_control;
 mod health;
 mod healthcheck;
 mod hub;
+mod reload;
 mod replay;
 mod serve;
 
@@ -30,7 +31,7 @@ pub fn run() -> ExitCode {
     };
     runtime.block_on(async {
         match task {
-            Task::Serve(settings) => serve::run(*settings).await,
+            Task::Serve(settings, flags) => serve::run(*settings, *flags).await,
             Task::Replay(options) => replay::run(*options).await,
             Task::Healthcheck(options) => healthcheck::run(&options).await,
         }

@@ -5,58 +5,76 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use clap::ArgMatches;
+use monitorable::bridge::v1::GetEgressResponse;
+use service_kit::accept::Port;
+use service_kit::access::AccessControl;
 use service_kit::clock::Clock;
 use service_kit::grpc::GrpcLimits;
+use service_kit::reload::ReloadStatus;
 use service_kit::signals::shutdown_on_signals;
 use service_kit::tasks::Tasks;
-use service_kit::{grpc, http, panics, telemetry};
-use tokio::net::TcpListener;
+use service_kit::telemetry::LogLevel;
+use service_kit::{grpc, http, panics, reload, telemetry};
+use tokio::signal::unix::Signal;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{EXIT_SOFTWARE, Stop, failed, say};
 use crate::config::Settings;
-use crate::edge::readers::Readers;
-use crate::edge::{grpc_routes, http_routes};
+use crate::edge::readers::{EVENTS_PATH, Readers};
+use crate::edge::{Door, grpc_routes, http_routes};
 use crate::health;
 use crate::hub;
 use crate::hub::api::{HubHandle, Identity};
+use crate::reload::Changing;
 
 /// A port cannot be bound (`EX_UNAVAILABLE` of sysexits.h).
 const EXIT_UNAVAILABLE: u8 = 69;
 
 /// Serves until a signal comes and the drain is over, or until a task ends.
-pub(crate) async fn run(settings: Settings) -> ExitCode {
-    if let Ok(filter) = telemetry::parse_filter(&settings.log_level) {
-        telemetry::start(settings.log_format, filter);
-    }
+pub(crate) async fn run(settings: Settings, flags: ArgMatches) -> ExitCode {
+    // Checked with the settings; a filter that parsed once parses again.
+    let filter = telemetry::parse_filter(&settings.log_level).unwrap_or_default();
+    let level = telemetry::start(settings.log_format, filter);
     panics::watch();
     let listeners = match Listeners::bind(&settings).await {
         Ok(listeners) => listeners,
         Err(error) => return Stop::new(error, EXIT_UNAVAILABLE).show(),
     };
-    let shutdown = match shutdown_on_signals() {
-        Ok(shutdown) => shutdown,
+    let signals = shutdown_on_signals().and_then(|shutdown| Ok((shutdown, reload::hangups()?)));
+    let (shutdown, hangups) = match signals {
+        Ok(signals) => signals,
         Err(error) => return failed(&format!("signals cannot be handled: {error}")),
     };
     listeners.announce();
-    Service::start(settings, listeners, Clock::system())
+    let again = Again {
+        flags,
+        level,
+        hangups,
+    };
+    Service::start(settings, listeners, again, Clock::system())
         .run(shutdown)
         .await
 }
 
+/// What reading the settings again takes.
+struct Again {
+    flags: ArgMatches,
+    level: LogLevel,
+    hangups: Signal,
+}
+
 /// Both ports. They are arguments of the service, so that tests run the same code.
 struct Listeners {
-    grpc: TcpListener,
-    http: TcpListener,
+    grpc: Port,
+    http: Port,
     grpc_address: SocketAddr,
     http_address: SocketAddr,
 }
 
 impl Listeners {
     async fn bind(settings: &Settings) -> Result<Self, String> {
-        let grpc = bind("grpc.listen", settings.grpc_listen).await;
-        let http = bind("http.listen", settings.http_listen).await;
-        match (grpc, http) {
+        match (settings.grpc.bind().await, settings.http.bind().await) {
             (Ok((grpc, grpc_address)), Ok((http, http_address))) => Ok(Self {
                 grpc,
                 http,
@@ -83,13 +101,6 @@ impl Listeners {
     }
 }
 
-async fn bind(setting: &str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), String> {
-    let refused = |error| format!("{setting}: {address} cannot be bound: {error}");
-    let listener = TcpListener::bind(address).await.map_err(refused)?;
-    let bound = listener.local_addr().map_err(refused)?;
-    Ok((listener, bound))
-}
-
 /// The running service.
 struct Service {
     hub: HubHandle,
@@ -103,18 +114,29 @@ struct Service {
 }
 
 impl Service {
-    fn start(settings: Settings, listeners: Listeners, clock: Clock) -> Self {
-        warn_of_open_door(&settings, listeners.http_address);
+    fn start(settings: Settings, listeners: Listeners, again: Again, clock: Clock) -> Self {
+        let started = settings.clone();
+        let reloads = ReloadStatus::default();
         let identity = Identity {
             component_id: settings.component_id.as_str().into(),
             instance_id: uuid::Uuid::new_v4().to_string().into(),
         };
         let (hub, hub_loop) = hub::start(settings.hub, &identity, clock);
+        let (access, fetching) = AccessControl::start(settings.known, settings.access.jwks_url());
+        let door = Door {
+            guard: access.guard(settings.access.is_set(), clock),
+            reflection: settings.reflection,
+            metrics: settings.metrics,
+            clock,
+            reloads: reloads.clone(),
+        };
         let readers = Arc::new(Readers::new(
             hub.clone(),
-            settings.tokens,
+            access.guard(settings.readers_closed, clock),
+            settings.origins,
             settings.readers,
             settings.hub.retry_after,
+            clock,
         ));
         let mut service = Self {
             hub,
@@ -125,28 +147,42 @@ impl Service {
             drain_deadline: settings.drain_deadline,
         };
         service.tasks.spawn("hub", hub_loop);
+        if let Some(fetching) = fetching {
+            service.tasks.spawn("jwks", fetching);
+        }
         #[cfg(feature = "fault-injection")]
         crate::fault_control::listen(service.hub.clone());
-        let supervisor = health::supervise(service.hub.clone(), settings.health, clock);
+        let supervisor =
+            health::supervise(service.hub.clone(), settings.health, reloads.clone(), clock);
         service.tasks.spawn("health", supervisor);
-        let limits = GrpcLimits {
-            drain_deadline: settings.drain_deadline,
-            ..GrpcLimits::default()
-        };
         let draining = service.draining.clone();
-        let http_port = listeners.http_address.port();
+        let egress = GetEgressResponse {
+            http_port: listeners.http_address.port().into(),
+            path: EVENTS_PATH.to_owned(),
+            tls: settings.http.tls.is_some(),
+        };
         let routes = grpc_routes(
             &service.hub,
             &identity,
             settings.ingest,
             draining,
-            http_port,
+            egress,
+            &door,
         );
-        service.serve_grpc(listeners.grpc, routes, limits);
-        let router = http_routes(&service.hub, &identity, service.readers.clone());
+        service.serve_grpc(listeners.grpc, routes, settings.grpc_limits);
+        let router = http_routes(&service.hub, &identity, service.readers.clone(), &door);
         let end = service.servers_end.clone();
-        let server = http::serve(listeners.http, router, settings.http, end);
+        let server = http::serve(listeners.http, router, settings.http_limits, end);
         service.tasks.spawn("http", server);
+        let changing = Changing {
+            flags: again.flags,
+            level: again.level,
+            access,
+            grpc: settings.grpc,
+            http: settings.http,
+        };
+        let following = reload::follow(changing, started, again.hangups, reloads);
+        service.tasks.spawn("reload", following);
         tracing::info!(
             component_id = %identity.component_id,
             instance_id = %identity.instance_id,
@@ -155,13 +191,8 @@ impl Service {
         service
     }
 
-    fn serve_grpc(
-        &mut self,
-        listener: TcpListener,
-        routes: tonic::service::Routes,
-        limits: GrpcLimits,
-    ) {
-        let server = grpc::serve(listener, routes, limits, self.servers_end.clone());
+    fn serve_grpc(&mut self, port: Port, routes: tonic::service::Routes, limits: GrpcLimits) {
+        let server = grpc::serve(port, routes, limits, self.servers_end.clone());
         self.tasks.spawn("grpc", async move {
             if let Err(error) = server.await {
                 tracing::error!(%error, "the gRPC server failed");
@@ -210,12 +241,3 @@ impl Service {
 
 /// The tasks that end by themselves at the drain.
 const SERVERS: [&str; 2] = ["grpc", "http"];
-
-fn warn_of_open_door(settings: &Settings, http_address: SocketAddr) {
-    if !settings.tokens.needed() && !http_address.ip().is_loopback() {
-        tracing::warn!(
-            %http_address,
-            "auth.tokens is empty: whoever reaches this port can read every thread"
-        );
-    }
-}

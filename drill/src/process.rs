@@ -121,6 +121,11 @@ impl Service {
         self.signal(Signal::TERM);
     }
 
+    /// SIGHUP: the settings are read again.
+    pub fn hang_up(&self) {
+        self.signal(Signal::HUP);
+    }
+
     /// SIGSTOP: the process stands still, its ports still accept.
     pub fn pause(&self) {
         self.signal(Signal::STOP);

@@ -30,6 +30,15 @@ impl Publisher {
         }
     }
 
+    /// A producer over a channel of one's own.
+    #[must_use]
+    pub fn over(channel: Channel) -> Self {
+        Self {
+            client: AgentEventsClient::new(channel),
+            witness: None,
+        }
+    }
+
     /// Also tells a witness every event that the bridge took.
     #[must_use]
     pub fn witnessed_by(mut self, witness: Pen) -> Self {

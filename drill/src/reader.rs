@@ -7,9 +7,13 @@ use std::time::{Duration, SystemTime};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use service_kit::clock::Clock;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::ClientConfig;
+use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::{HeaderMap, HeaderValue};
@@ -19,6 +23,25 @@ use crate::witness::{Arrivals, Pen, consumed};
 
 /// How long the handshake may take.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
+
+/// TLS towards a bridge.
+#[derive(Clone)]
+pub struct Tls {
+    /// Whom to trust, and what to show.
+    pub config: Arc<ClientConfig>,
+    /// The name that the bridge's certificate must have.
+    pub name: ServerName<'static>,
+}
+
+impl std::fmt::Debug for Tls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "TLS to {:?}", self.name)
+    }
+}
+
+/// What carries a WebSocket: a socket, encrypted or not.
+trait Wire: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Wire for T {}
 
 /// How to read.
 #[derive(Clone, Debug, Default)]
@@ -31,6 +54,10 @@ pub struct Options {
     pub subprotocols: Vec<String>,
     /// Token to show in `Authorization: Bearer`.
     pub bearer: Option<String>,
+    /// Page to claim in `Origin`.
+    pub origin: Option<String>,
+    /// How to trust the bridge and be trusted. `None`: without TLS.
+    pub tls: Option<Tls>,
     /// Whether each event is acknowledged.
     pub acknowledge: bool,
     /// Told of every event.
@@ -276,7 +303,7 @@ impl Drop for Reader {
 async fn handshake(
     address: SocketAddr,
     options: &Options,
-) -> Result<(WebSocketStream<TcpStream>, HeaderMap), Refused> {
+) -> Result<(WebSocketStream<Box<dyn Wire>>, HeaderMap), Refused> {
     let transport = |error: &dyn std::fmt::Display| Refused {
         status: 0,
         body: error.to_string(),
@@ -295,8 +322,20 @@ async fn handshake(
         let bearer = HeaderValue::from_str(&format!("Bearer {token}"));
         headers.insert("authorization", bearer.map_err(|e| transport(&e))?);
     }
+    if let Some(origin) = &options.origin {
+        let origin = HeaderValue::from_str(origin);
+        headers.insert("origin", origin.map_err(|e| transport(&e))?);
+    }
     let stream = TcpStream::connect(address).await;
     let stream = stream.map_err(|error| transport(&error))?;
+    let stream: Box<dyn Wire> = match &options.tls {
+        None => Box::new(stream),
+        Some(tls) => {
+            let connector = TlsConnector::from(tls.config.clone());
+            let connected = connector.connect(tls.name.clone(), stream).await;
+            Box::new(connected.map_err(|error| transport(&error))?)
+        }
+    };
     match tokio_tungstenite::client_async(request, stream).await {
         Ok((socket, response)) => Ok((socket, response.headers().clone())),
         Err(Error::Http(response)) => Err(Refused {
@@ -312,7 +351,7 @@ async fn handshake(
 }
 
 struct Listener {
-    socket: WebSocketStream<TcpStream>,
+    socket: WebSocketStream<Box<dyn Wire>>,
     options: Options,
     record: watch::Sender<Arc<Record>>,
     arrivals: Arrivals,

@@ -1,18 +1,23 @@
 //! The settings of the service, checked whole before anything uses them.
 
 pub(crate) mod components;
+#[cfg(test)]
+mod documents;
 pub(crate) mod table;
 #[cfg(test)]
 pub(crate) mod tests;
 
 use std::fmt::Debug;
-use std::net::SocketAddr;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ArgMatches;
-use service_kit::config::{ConfigErrors, Setting, Source};
+use service_kit::access::{Access, AccessSettings};
+use service_kit::config::{ConfigErrors, Setting, Source, Values};
+use service_kit::grpc::GrpcLimits;
 use service_kit::http::HttpLimits;
+use service_kit::port::PortSettings;
 use service_kit::telemetry::{LogFormat, parse_filter};
 
 use self::table::{PREFIX, SECRETS, SPECS};
@@ -38,14 +43,24 @@ const DAY: Duration = Duration::from_secs(86_400);
 const MONTH: Duration = Duration::from_secs(30 * 86_400);
 
 /// Everything that `serve` needs to know.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Settings {
+    /// As they were written, and the files that they came from.
+    pub(crate) values: Values,
+    pub(crate) files: Vec<PathBuf>,
     pub(crate) component_id: String,
-    pub(crate) grpc_listen: SocketAddr,
-    pub(crate) http_listen: SocketAddr,
+    pub(crate) grpc: PortSettings,
+    pub(crate) grpc_limits: GrpcLimits,
+    pub(crate) http: PortSettings,
+    pub(crate) http_limits: HttpLimits,
+    pub(crate) access: AccessSettings,
+    /// What the access settings say now.
+    pub(crate) known: Access,
+    pub(crate) insecure: bool,
+    pub(crate) reflection: bool,
+    pub(crate) metrics: bool,
     pub(crate) log_level: String,
     pub(crate) log_format: LogFormat,
-    pub(crate) http: HttpLimits,
     pub(crate) edge: EdgeLimits,
     pub(crate) probe: ProbeSettings,
     pub(crate) fleet: FleetSettings,
@@ -66,7 +81,13 @@ impl Settings {
     }
 
     fn from_source(mut source: Source) -> Result<Self, ConfigErrors> {
+        let values = source.values();
         let drain_deadline = span(&mut source, "drain.deadline", millis(10)..=10 * MINUTE);
+        let access = AccessSettings::take(&mut source);
+        let known = access.load().unwrap_or_else(|errors| {
+            errors.into_iter().for_each(|error| source.reject(error));
+            Access::default()
+        });
         let probe = probe(&mut source);
         let alert = alert(&mut source);
         let mut fleet = fleet(&mut source);
@@ -75,18 +96,29 @@ impl Settings {
             .is_set()
             .then_some(alert.dead_man_interval);
         let components = components::take(&mut source, &probe, fleet.components_max);
-        let settings = Self {
+        let mut settings = Self {
+            values,
+            files: Vec::new(),
             component_id: source.take("component.id"),
-            grpc_listen: source.take("grpc.listen"),
-            http_listen: source.take("http.listen"),
+            grpc: PortSettings::grpc(&mut source),
+            grpc_limits: GrpcLimits {
+                max_header_bytes: within(&mut source, "grpc.max_header_bytes", 8_192..=1 << 20),
+                drain_deadline,
+                ..GrpcLimits::default()
+            },
+            http: PortSettings::http(&mut source),
+            http_limits: HttpLimits {
+                header_timeout: span(&mut source, "http.header_timeout", millis(100)..=5 * MINUTE),
+                max_header_bytes: count(&mut source, "http.max_header_bytes", 8_192..=1 << 20),
+                drain_deadline,
+            },
+            access,
+            known,
+            insecure: source.take("insecure"),
+            reflection: source.take("grpc.reflection"),
+            metrics: source.take("http.metrics"),
             log_level: source.take("log.level"),
             log_format: source.take("log.format"),
-            http: HttpLimits {
-                max_connections: count(&mut source, "http.max_connections", 1..=1_000_000),
-                header_timeout: span(&mut source, "http.header_timeout", millis(100)..=5 * MINUTE),
-                drain_deadline,
-                ..HttpLimits::default()
-            },
             edge: EdgeLimits {
                 watchers_max: count(&mut source, "grpc.watchers", 1..=100_000),
             },
@@ -98,6 +130,7 @@ impl Settings {
             canary: canary(&mut source),
             alert,
         };
+        settings.files = source.files();
         for error in settings.contradictions() {
             source.reject(error);
         }
@@ -122,11 +155,19 @@ impl Settings {
                 self.log_level
             ));
         }
-        if self.grpc_listen == self.http_listen && self.grpc_listen.port() != 0 {
+        if self.grpc.listen == self.http.listen && self.grpc.listen.port() != 0 {
             errors.push(format!(
                 "http.listen: {} is grpc.listen too; each needs its own port",
-                self.http_listen
+                self.http.listen
             ));
+        }
+        if !self.insecure {
+            let closed = self.access.is_set();
+            errors.extend(
+                [&self.grpc, &self.http]
+                    .into_iter()
+                    .filter_map(|port| port.stands_open(closed)),
+            );
         }
         let mut demand = |holds: bool, error: String| {
             if !holds {

@@ -15,6 +15,7 @@ mod fleet;
 mod incident;
 mod json;
 mod probe;
+mod reload;
 mod serve;
 mod web;
 

@@ -6,12 +6,15 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::ArgMatches;
+use service_kit::accept::Port;
+use service_kit::access::AccessControl;
 use service_kit::clock::Clock;
 use service_kit::config::EXIT_CONFIG;
-use service_kit::grpc::{self, GrpcLimits};
+use service_kit::reload::ReloadStatus;
 use service_kit::tasks::{Ended, Tasks};
-use service_kit::{http, panics, signals, telemetry};
-use tokio::net::TcpListener;
+use service_kit::telemetry::LogLevel;
+use service_kit::{grpc, http, panics, reload, signals, telemetry};
+use tokio::signal::unix::Signal;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -21,11 +24,12 @@ use crate::cli::PRINT_CONFIG;
 use crate::config::{Settings, effective};
 use crate::discovery;
 use crate::edge::self_report::{Fingerprint, SelfMonitor};
-use crate::edge::{self, Edge};
+use crate::edge::{self, Door, Edge};
 use crate::fleet;
 use crate::fleet::api::{Command, FleetHandle, Target};
 use crate::fleet::settings::Identity;
 use crate::probe::ProbeSet;
+use crate::reload::Changing;
 use crate::web;
 
 /// A port or the system's certificates could not be opened (`EX_UNAVAILABLE` of sysexits.h).
@@ -49,15 +53,14 @@ pub(crate) fn run(flags: &ArgMatches) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     // Checked with the settings; a filter that parsed once parses again.
-    if let Ok(filter) = telemetry::parse_filter(&settings.log_level) {
-        telemetry::start(settings.log_format, filter);
-    }
+    let filter = telemetry::parse_filter(&settings.log_level).unwrap_or_default();
+    let level = telemetry::start(settings.log_format, filter);
     panics::watch();
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&format!("the runtime does not start: {error}")),
     };
-    let exit = runtime.block_on(serve(settings));
+    let exit = runtime.block_on(serve(settings, flags.clone(), level));
     // What still runs has had its deadlines.
     runtime.shutdown_background();
     exit
@@ -76,7 +79,7 @@ fn say(text: &str) {
     let _ = out.flush();
 }
 
-async fn serve(settings: Settings) -> ExitCode {
+async fn serve(settings: Settings, flags: ArgMatches, level: LogLevel) -> ExitCode {
     let identity = Identity {
         component_id: settings.component_id.clone(),
         instance_id: uuid::Uuid::now_v7().to_string(),
@@ -88,13 +91,14 @@ async fn serve(settings: Settings) -> ExitCode {
             return ExitCode::from(EXIT_UNAVAILABLE);
         }
     };
-    let shutdown = match signals::shutdown_on_signals() {
-        Ok(shutdown) => shutdown,
+    let signals = signals::shutdown_on_signals().and_then(|end| Ok((end, reload::hangups()?)));
+    let (shutdown, hangups) = match signals {
+        Ok(signals) => signals,
         Err(error) => return fail(&format!("signals cannot be handled: {error}")),
     };
     let ports = async {
-        let grpc = bind("grpc.listen", settings.grpc_listen).await?;
-        let http = bind("http.listen", settings.http_listen).await?;
+        let grpc = settings.grpc.bind().await?;
+        let http = settings.http.bind().await?;
         Ok::<_, String>((grpc, http))
     };
     let (grpc, http) = match ports.await {
@@ -104,15 +108,25 @@ async fn serve(settings: Settings) -> ExitCode {
             return ExitCode::from(EXIT_UNAVAILABLE);
         }
     };
-    let service = Service::start(settings, identity, alerts, (grpc, http), shutdown.clone());
+    let again = Again {
+        flags,
+        level,
+        hangups,
+    };
+    let ports = (grpc, http);
+    let service = Service::start(settings, identity, alerts, ports, again, shutdown.clone());
     service.until_the_end(shutdown).await
 }
 
-async fn bind(setting: &str, address: SocketAddr) -> Result<TcpListener, String> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|error| format!("{setting}: cannot listen on {address}: {error}"))
+/// What reading the settings again takes.
+struct Again {
+    flags: ArgMatches,
+    level: LogLevel,
+    hangups: Signal,
 }
+
+/// A port that is listened on, and where.
+type Bound = (Port, SocketAddr);
 
 /// The tasks of a running service.
 struct Service {
@@ -130,10 +144,13 @@ impl Service {
         settings: Settings,
         identity: Identity,
         (outbox, alerting): (Outbox, Alerting),
-        (grpc_port, http_port): (TcpListener, TcpListener),
+        ((grpc_port, grpc_address), (http_port, http_address)): (Bound, Bound),
+        again: Again,
         shutdown: CancellationToken,
     ) -> Self {
         let clock = Clock::system();
+        let started = settings.clone();
+        let reloads = ReloadStatus::default();
         let mut workers = Tasks::new();
         let (probes, pulse) = ProbeSet::new(settings.probe, clock);
         let canaries = Canaries::new(settings.canary, &identity.instance_id);
@@ -145,25 +162,53 @@ impl Service {
         let discovering = discovery::follow(settings.discovery, fleet.clone(), clock);
         workers.spawn("discovery", discovering);
         workers.spawn("alerts", alerting.run(fleet.clone()));
-        let self_monitor = SelfMonitor::new(fleet.clone(), identity, clock, shutdown.clone());
+        let self_monitor = SelfMonitor::new(
+            fleet.clone(),
+            identity,
+            clock,
+            shutdown.clone(),
+            reloads.clone(),
+        );
         let (changed, changes) = watch::channel(Fingerprint::default());
         workers.spawn("self_watch", self_monitor.clone().watch_changes(changed));
+        let (access, fetching) = AccessControl::start(settings.known, settings.access.jwks_url());
+        if let Some(fetching) = fetching {
+            workers.spawn("jwks", fetching);
+        }
         let edge = Edge {
             fleet: fleet.clone(),
             probes: settings.probe,
             self_monitor,
             changes,
             limits: settings.edge,
+            door: Door {
+                guard: access.guard(settings.access.is_set(), clock),
+                reflection: settings.reflection,
+                metrics: settings.metrics,
+            },
             shutdown: shutdown.clone(),
         };
-        let mut servers = Tasks::new();
-        announce("grpc", &grpc_port);
-        announce("http", &http_port);
-        let limits = GrpcLimits {
-            drain_deadline: settings.drain_deadline,
-            ..GrpcLimits::default()
+        let changing = Changing {
+            flags: again.flags,
+            level: again.level,
+            access,
+            grpc: settings.grpc,
+            http: settings.http,
+            fleet: fleet.clone(),
         };
-        let serving = grpc::serve(grpc_port, edge::routes(&edge), limits, shutdown.clone());
+        workers.spawn(
+            "reload",
+            reload::follow(changing, started, again.hangups, reloads),
+        );
+        let mut servers = Tasks::new();
+        say(&format!("grpc listening on {grpc_address}\n"));
+        say(&format!("http listening on {http_address}\n"));
+        let serving = grpc::serve(
+            grpc_port,
+            edge::routes(&edge),
+            settings.grpc_limits,
+            shutdown.clone(),
+        );
         servers.spawn("grpc", async move {
             if let Err(error) = serving.await {
                 tracing::error!(%error, "the gRPC server failed");
@@ -172,7 +217,7 @@ impl Service {
         let router = web::router(edge);
         servers.spawn(
             "http",
-            http::serve(http_port, router, settings.http, shutdown),
+            http::serve(http_port, router, settings.http_limits, shutdown),
         );
         Self {
             fleet,
@@ -222,13 +267,6 @@ impl Service {
 
 fn unexpected(ended: &Ended) -> ExitCode {
     fail(&format!("{ended}, and the service cannot go on without it"))
-}
-
-fn announce(name: &str, port: &TcpListener) {
-    match port.local_addr() {
-        Ok(address) => say(&format!("{name} listening on {address}\n")),
-        Err(error) => tracing::warn!(%error, name, "the port's address is not known"),
-    }
 }
 
 /// Registers the components of the settings.

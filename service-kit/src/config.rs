@@ -4,7 +4,10 @@
 //! and defaults all follow from it. Everything is checked before it is used, and every error is
 //! reported at once: a person mends a file once, not six times.
 
+mod document;
+mod ranges;
 mod setting;
+mod values;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -12,7 +15,11 @@ use std::path::{Path, PathBuf};
 
 use clap::{Arg, ArgMatches, Command};
 
+use document::Kind;
+pub use document::{page, schema};
+pub use ranges::{duration, number};
 pub use setting::Setting;
+pub use values::Values;
 
 /// The exit code where the configuration is not valid (`EX_USAGE` of sysexits.h).
 pub const EXIT_CONFIG: u8 = 64;
@@ -54,12 +61,15 @@ pub fn with_flags(command: Command, prefix: &'static str, specs: &'static [Spec]
             spec.variable(prefix),
             spec.default
         );
-        command.arg(
-            Arg::new(spec.path)
-                .long(spec.flag())
-                .value_name("VALUE")
-                .help(help),
-        )
+        let arg = Arg::new(spec.path)
+            .long(spec.flag())
+            .value_name("VALUE")
+            .help(help);
+        // What is off by default is switched on by its name alone.
+        command.arg(match spec.default {
+            "false" => arg.num_args(0..=1).default_missing_value("true"),
+            _ => arg,
+        })
     })
 }
 
@@ -95,6 +105,7 @@ pub struct Source {
     written: BTreeMap<String, Written>,
     tables: BTreeMap<String, toml::Value>,
     errors: Vec<String>,
+    files: Vec<PathBuf>,
 }
 
 impl Source {
@@ -128,6 +139,7 @@ impl Source {
             written: BTreeMap::new(),
             tables: BTreeMap::new(),
             errors: Vec::new(),
+            files: Vec::new(),
         };
         let variable = |name: &str| {
             environment
@@ -157,7 +169,19 @@ impl Source {
             .insert(path.to_owned(), Written { value, origin });
     }
 
+    /// Keeps a file that settings come from, so that it can be looked at again.
+    pub fn follow(&mut self, path: &Path) {
+        self.files.push(path.to_owned());
+    }
+
+    /// The file of the settings, and every file that was followed.
+    #[must_use]
+    pub fn files(&self) -> Vec<PathBuf> {
+        self.files.clone()
+    }
+
     fn read_file(&mut self, path: &Path) {
+        self.follow(path);
         let shown = path.display();
         let text = match std::fs::read_to_string(path) {
             Ok(text) => text,
@@ -305,22 +329,35 @@ impl Source {
                 let _ = writeln!(page, "[{section}]");
             }
             let value = match self.written.get(spec.path) {
-                None => spec.default.to_owned(),
                 Some(_) if secrets.contains(&spec.path) => "***".to_owned(),
-                Some(Written {
-                    value: toml::Value::String(text),
-                    ..
-                }) => text.clone(),
-                Some(written) => written.value.to_string(),
+                _ => self.value(spec),
             };
             let _ = writeln!(
                 page,
-                "# {}\n# env: {}\n{key} = {value:?}\n",
+                "# {}\n# env: {}\n{key} = {}\n",
                 spec.help,
-                spec.variable(self.prefix)
+                spec.variable(self.prefix),
+                Kind::of(spec.default).written(&value)
             );
         }
         page
+    }
+}
+
+impl Source {
+    fn value(&self, spec: &Spec) -> String {
+        match self.written.get(spec.path).map(|written| &written.value) {
+            None => spec.default.to_owned(),
+            Some(toml::Value::String(text)) => text.clone(),
+            Some(other) => other.to_string(),
+        }
+    }
+
+    /// The settings as they were written, to be compared; call before taking them.
+    #[must_use]
+    pub fn values(&self) -> Values {
+        let values = self.specs.iter().map(|spec| (spec.path, self.value(spec)));
+        Values::new(values.collect(), &self.tables)
     }
 }
 

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
+
+use crate::accept::Port;
 
 /// Limits of one gRPC server.
 #[derive(Clone, Copy, Debug)]
@@ -17,6 +17,8 @@ pub struct GrpcLimits {
     pub keepalive_timeout: Duration,
     /// Streams that one connection may have open.
     pub max_concurrent_streams: u32,
+    /// Largest header block of a request, in bytes. Over it the request is refused.
+    pub max_header_bytes: u32,
     /// How long calls under way may take once the shutdown began.
     pub drain_deadline: Duration,
 }
@@ -27,6 +29,7 @@ impl Default for GrpcLimits {
             keepalive_interval: Duration::from_secs(10),
             keepalive_timeout: Duration::from_secs(10),
             max_concurrent_streams: 1_000,
+            max_header_bytes: 16 * 1024,
             drain_deadline: Duration::from_secs(5),
         }
     }
@@ -62,19 +65,22 @@ pub fn with_reflection(routes: Routes, services: &[&str]) -> Routes {
 /// # Errors
 /// Where the transport fails.
 pub async fn serve(
-    listener: TcpListener,
+    port: Port,
     routes: Routes,
     limits: GrpcLimits,
     shutdown: CancellationToken,
 ) -> Result<(), tonic::transport::Error> {
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let graceful = shutdown.clone();
     let server = Server::builder()
         .http2_keepalive_interval(Some(limits.keepalive_interval))
         .http2_keepalive_timeout(Some(limits.keepalive_timeout))
         .max_concurrent_streams(limits.max_concurrent_streams)
+        .http2_max_header_list_size(limits.max_header_bytes)
         .add_routes(routes)
-        .serve_with_incoming_shutdown(incoming, async move { graceful.cancelled().await });
+        .serve_with_incoming_shutdown(
+            port.into_stream(),
+            async move { graceful.cancelled().await },
+        );
     tokio::pin!(server);
     tokio::select! {
         ended = &mut server => return ended,

@@ -5,23 +5,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, Request, StatusCode, header};
+use axum::middleware::from_fn_with_state;
 use axum::response::IntoResponse;
 use axum::routing::get;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tower::ServiceExt as _;
 
+use crate::accept::{Connection, Port};
+use crate::access::{Guard, guard_http};
 use crate::health_protocol::{HealthSource, LIVENESS, READINESS};
 
 /// Limits of one HTTP server.
 #[derive(Clone, Copy, Debug)]
 pub struct HttpLimits {
-    /// Connections that may speak HTTP at once; an upgraded one counts no more.
-    pub max_connections: usize,
     /// How long a request's head may take to arrive.
     pub header_timeout: Duration,
     /// Largest request head, in bytes; at least 8 KiB.
@@ -33,7 +34,6 @@ pub struct HttpLimits {
 impl Default for HttpLimits {
     fn default() -> Self {
         Self {
-            max_connections: 10_000,
             header_timeout: Duration::from_secs(10),
             max_header_bytes: 16 * 1024,
             drain_deadline: Duration::from_secs(5),
@@ -41,35 +41,20 @@ impl Default for HttpLimits {
     }
 }
 
-/// Pause after a failed accept (such as: no file descriptor left), so that it cannot spin.
-const ACCEPT_ERROR_PAUSE: Duration = Duration::from_millis(50);
-
 /// Serves until the shutdown, then at most the drain deadline longer.
 pub async fn serve(
-    listener: TcpListener,
+    mut port: Port,
     router: Router,
     limits: HttpLimits,
     shutdown: CancellationToken,
 ) {
     let connections = TaskTracker::new();
-    let permits = Arc::new(Semaphore::new(limits.max_connections));
     loop {
-        let accepted = tokio::select! {
-            accepted = accept(&listener, &permits) => accepted,
+        tokio::select! {
+            connection = port.accept() => {
+                connections.spawn(serve_connection(connection, router.clone(), limits, shutdown.clone()));
+            }
             () = shutdown.cancelled() => break,
-        };
-        match accepted {
-            Ok((stream, permit)) => {
-                let connection = serve_connection(stream, router.clone(), limits, shutdown.clone());
-                connections.spawn(async move {
-                    connection.await;
-                    drop(permit);
-                });
-            }
-            Err(error) => {
-                tracing::warn!(%error, "an HTTP connection could not be accepted");
-                tokio::time::sleep(ACCEPT_ERROR_PAUSE).await;
-            }
         }
     }
     connections.close();
@@ -81,31 +66,24 @@ pub async fn serve(
     }
 }
 
-async fn accept(
-    listener: &TcpListener,
-    permits: &Arc<Semaphore>,
-) -> std::io::Result<(TcpStream, OwnedSemaphorePermit)> {
-    let permit = permits
-        .clone()
-        .acquire_owned()
-        .await
-        .map_err(std::io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
-    stream.set_nodelay(true)?;
-    Ok((stream, permit))
-}
-
 async fn serve_connection(
-    stream: TcpStream,
+    mut connection: Connection,
     router: Router,
     limits: HttpLimits,
     shutdown: CancellationToken,
 ) {
+    // Given back when HTTP ends: an upgraded connection counts no more.
+    let _permit = connection.take_permit();
+    let peer = connection.peer().clone();
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer.clone());
+        router.clone().oneshot(request)
+    });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_timeout)
         .max_buf_size(limits.max_header_bytes.max(8 * 1024))
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+        .serve_connection(TokioIo::new(connection), service)
         .with_upgrades();
     tokio::pin!(connection);
     let ended = tokio::select! {
@@ -158,13 +136,24 @@ pub trait MetricsSource: Send + Sync + 'static {
     fn metrics(&self, format: Exposition) -> impl Future<Output = Option<String>> + Send;
 }
 
-/// `/livez`, `/readyz` and `/metrics`, each answered through the working loop.
-pub fn admin_routes<S: HealthSource + MetricsSource>(source: Arc<S>) -> Router {
-    let (live, ready, metrics) = (source.clone(), source.clone(), source);
-    Router::new()
+/// `/livez` and `/readyz`, open to everybody, and `/metrics` behind its guard; each is answered
+/// through the working loop. `metrics_guard` is `None` where there are no metrics to see.
+pub fn admin_routes<S: HealthSource + MetricsSource>(
+    source: Arc<S>,
+    metrics_guard: Option<Guard>,
+) -> Router {
+    let (live, ready) = (source.clone(), source.clone());
+    let router = Router::new()
         .route("/livez", get(move || probe(live, LIVENESS)))
-        .route("/readyz", get(move || probe(ready, READINESS)))
-        .route("/metrics", get(move |headers| scrape(metrics, headers)))
+        .route("/readyz", get(move || probe(ready, READINESS)));
+    let Some(guard) = metrics_guard else {
+        return router;
+    };
+    let metrics = get(move |headers| scrape(source, headers));
+    router.route(
+        "/metrics",
+        metrics.layer(from_fn_with_state(guard, guard_http)),
+    )
 }
 
 async fn probe<S: HealthSource>(source: Arc<S>, service: &'static str) -> impl IntoResponse {

@@ -4,6 +4,7 @@
 //! Helpers panic where the world around a test is not as it must be: that is how a test says so.
 #![allow(clippy::missing_panics_doc, clippy::unwrap_used)]
 
+pub mod certificates;
 pub mod cluster;
 pub mod command;
 pub mod http;
@@ -13,5 +14,6 @@ pub mod process;
 pub mod skip;
 pub mod sse;
 pub mod tidy;
+pub mod tokens;
 
 pub use drill::{calls, eventually, fake, proxy, publisher, reader, receiver, witness};

@@ -2,6 +2,7 @@
 
 use service_kit::health_protocol::{HealthSource, LIVENESS, READINESS};
 use service_kit::http::{Exposition, MetricsSource};
+use service_kit::reload::ReloadStatus;
 
 use super::exposition;
 use crate::health::report::State;
@@ -12,12 +13,17 @@ use crate::hub::api::{HubHandle, Identity};
 pub(crate) struct Claims {
     hub: HubHandle,
     identity: Identity,
+    reloads: ReloadStatus,
 }
 
 impl Claims {
     /// Over this hub.
-    pub(crate) fn new(hub: HubHandle, identity: Identity) -> Self {
-        Self { hub, identity }
+    pub(crate) fn new(hub: HubHandle, identity: Identity, reloads: ReloadStatus) -> Self {
+        Self {
+            hub,
+            identity,
+            reloads,
+        }
     }
 }
 
@@ -33,8 +39,9 @@ impl HealthSource for Claims {
 impl MetricsSource for Claims {
     async fn metrics(&self, format: Exposition) -> Option<String> {
         let (hub, lifecycle, health) = self.hub.metrics().await.ok()?;
-        let page = exposition::page(&hub, &lifecycle, &health, &self.identity, format);
-        Some(page)
+        let mut page = exposition::page(&hub, &lifecycle, &health, &self.identity, format);
+        self.reloads.write(&mut page, "bridge");
+        Some(page.finish())
     }
 }
 

@@ -21,14 +21,14 @@ const STATES: [State; 6] = [
     State::Draining,
 ];
 
-/// The whole page.
+/// The page, to which others may add.
 pub(crate) fn page(
     hub: &HubReport,
     lifecycle: &LifecycleReport,
     health: &HealthReport,
     identity: &Identity,
     format: Exposition,
-) -> String {
+) -> Page {
     let mut page = Page::new(format);
     let labels = [
         ("version", env!("CARGO_PKG_VERSION")),
@@ -49,7 +49,7 @@ pub(crate) fn page(
     life(&mut page, lifecycle);
     page.counter("bridge_panics", "Tasks that panicked.")
         .count(&[], panics::count());
-    page.finish()
+    page
 }
 
 fn counters(page: &mut Page, all: &[(&str, &str, u64)]) {
@@ -306,6 +306,7 @@ mod tests {
             &identity,
             format,
         )
+        .finish()
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! Everything that speaks to the outside: gRPC, WebSocket, SSE and the admin pages.
 
+mod access;
 mod admin;
 pub(crate) mod convert;
 mod exposition;
 pub(crate) mod ingest;
 mod monitorable;
+pub(crate) mod origins;
 mod query;
 pub(crate) mod readers;
 mod sse;
@@ -14,10 +16,15 @@ pub(crate) mod websocket;
 
 use std::sync::Arc;
 
+use ::monitorable::bridge::v1::GetEgressResponse;
 use axum::Router;
+use axum::middleware::from_fn_with_state;
+use service_kit::access::{GrpcGuard, Guard, guard_grpc};
+use service_kit::clock::Clock;
 use service_kit::grpc::with_reflection;
 use service_kit::health_protocol::HealthProtocol;
 use service_kit::http::admin_routes;
+use service_kit::reload::ReloadStatus;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
@@ -34,27 +41,59 @@ const SERVICES: [&str; 3] = [
     "grpc.health.v1.Health",
 ];
 
-/// The gRPC services. Open publish streams end once `draining` is cancelled; `http_port` is where
+/// Who comes in beside readers, and to what.
+#[derive(Clone, Debug)]
+pub(crate) struct Door {
+    pub(crate) guard: Guard,
+    /// Whether server reflection is served.
+    pub(crate) reflection: bool,
+    /// Whether `/metrics` is served.
+    pub(crate) metrics: bool,
+    /// What rates are measured with.
+    pub(crate) clock: Clock,
+    /// How the last reading of the settings went.
+    pub(crate) reloads: ReloadStatus,
+}
+
+/// The gRPC services. Open publish streams end once `draining` is cancelled; `egress` says where
 /// readers connect.
 pub(crate) fn grpc_routes(
     hub: &HubHandle,
     identity: &Identity,
     limits: IngestLimits,
     draining: CancellationToken,
-    http_port: u16,
+    egress: GetEgressResponse,
+    door: &Door,
 ) -> Routes {
-    let claims = Arc::new(Claims::new(hub.clone(), identity.clone()));
-    let routes = ingest::routes(hub.clone(), limits, draining, http_port)
+    let claims = Claims::new(hub.clone(), identity.clone(), door.reloads.clone());
+    let claims = Arc::new(claims);
+    let routes = ingest::routes(hub.clone(), limits, draining, egress, door.clock)
         .add_service(MonitorableService::server(hub.clone(), identity.clone()))
         .add_service(HealthProtocol::server(claims));
-    with_reflection(routes, &SERVICES)
+    let routes = if door.reflection {
+        with_reflection(routes, &SERVICES)
+    } else {
+        routes
+    };
+    let guard: GrpcGuard = (door.guard.clone(), access::rule);
+    let router = routes.into_axum_router();
+    router.layer(from_fn_with_state(guard, guard_grpc)).into()
 }
 
 /// The HTTP routes: readers and admin pages.
-pub(crate) fn http_routes(hub: &HubHandle, identity: &Identity, readers: Arc<Readers>) -> Router {
-    let claims = Arc::new(Claims::new(hub.clone(), identity.clone()));
+pub(crate) fn http_routes(
+    hub: &HubHandle,
+    identity: &Identity,
+    readers: Arc<Readers>,
+    door: &Door,
+) -> Router {
+    let claims = Claims::new(hub.clone(), identity.clone(), door.reloads.clone());
+    let claims = Arc::new(claims);
     Router::new()
         .route(EVENTS_PATH, axum::routing::get(readers::serve))
         .with_state(readers)
-        .merge(admin_routes(claims))
+        .merge(admin_routes(
+            claims,
+            door.metrics.then(|| door.guard.clone()),
+        ))
 }

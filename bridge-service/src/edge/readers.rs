@@ -6,10 +6,13 @@ use std::time::Duration;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, StatusCode, header};
+use service_kit::access::Guard;
+use service_kit::clock::Clock;
+use service_kit::rate::Rate;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
-use super::tokens::Tokens;
+use super::origins::Origins;
 use super::{sse, websocket};
 use crate::hub::api::HubHandle;
 
@@ -23,6 +26,8 @@ pub(crate) struct ReaderLimits {
     pub(crate) auth_frame_timeout: Duration,
     /// Bytes of one message of a client. Over it the connection is closed with 1009.
     pub(crate) max_frame_bytes: usize,
+    /// Messages a second of one client. Over it the connection is closed with 1008.
+    pub(crate) max_message_rate: Rate,
     /// Upgraded sockets, from the upgrade to the end of the close handshake. Over it an upgrade is
     /// refused with 503.
     pub(crate) max_sockets: usize,
@@ -32,7 +37,9 @@ pub(crate) struct ReaderLimits {
 #[derive(Debug)]
 pub(crate) struct Readers {
     pub(crate) hub: HubHandle,
-    pub(crate) tokens: Tokens,
+    pub(crate) guard: Guard,
+    pub(crate) origins: Origins,
+    pub(crate) clock: Clock,
     pub(crate) limits: ReaderLimits,
     /// Least wait that a reader is told before it reconnects.
     pub(crate) retry_after: Duration,
@@ -45,14 +52,18 @@ impl Readers {
     /// No reader yet.
     pub(crate) fn new(
         hub: HubHandle,
-        tokens: Tokens,
+        guard: Guard,
+        origins: Origins,
         limits: ReaderLimits,
         retry_after: Duration,
+        clock: Clock,
     ) -> Self {
         let sockets = limits.max_sockets.min(Semaphore::MAX_PERMITS);
         Self {
             hub,
-            tokens,
+            guard,
+            origins,
+            clock,
             limits,
             retry_after,
             sockets: Arc::new(Semaphore::new(sockets)),
@@ -76,6 +87,10 @@ impl Readers {
 /// Answers a reader's request.
 pub(crate) async fn serve(State(readers): State<Arc<Readers>>, request: Request) -> Response {
     let headers = request.headers();
+    if let Err(error) = readers.origins.check(headers, readers.guard.is_closed()) {
+        tracing::info!(%error, "a page was refused");
+        return refusal(StatusCode::FORBIDDEN, &error);
+    }
     if list_contains(headers, header::UPGRADE, "websocket") {
         websocket::upgrade(&readers, request)
     } else if list_contains(headers, header::ACCEPT, "text/event-stream") {
@@ -107,27 +122,6 @@ pub(super) fn list_contains(headers: &HeaderMap, name: header::HeaderName, wante
         .any(|member| member.eq_ignore_ascii_case(wanted))
 }
 
-/// The token of `Authorization: Bearer`; `None` where there is no such header.
-///
-/// # Errors
-/// Where the header is there and names another scheme or none.
-pub(super) fn bearer(headers: &HeaderMap) -> Result<Option<&str>, &'static str> {
-    const ALLOWED: &str = "Authorization: allowed is Bearer TOKEN";
-    let Some(value) = headers.get(header::AUTHORIZATION) else {
-        return Ok(None);
-    };
-    let (scheme, token) = value
-        .to_str()
-        .ok()
-        .and_then(|text| text.split_once(' '))
-        .ok_or(ALLOWED)?;
-    if scheme.eq_ignore_ascii_case("bearer") {
-        Ok(Some(token.trim()))
-    } else {
-        Err(ALLOWED)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,14 +143,5 @@ mod tests {
         assert!(list_contains(&headers, header::ACCEPT, "text/event-stream"));
         assert!(!list_contains(&headers, header::ACCEPT, "text/event"));
         assert!(!list_contains(&headers, header::UPGRADE, "websocket"));
-    }
-
-    #[test]
-    fn only_bearer_carries_a_token() {
-        assert_eq!(bearer(&HeaderMap::new()), Ok(None));
-        let with = |value| headers(&[(header::AUTHORIZATION, value)]);
-        assert_eq!(bearer(&with("bearer  abc ")), Ok(Some("abc")));
-        assert!(bearer(&with("Basic abc")).is_err());
-        assert!(bearer(&with("abc")).is_err());
     }
 }

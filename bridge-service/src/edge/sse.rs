@@ -12,14 +12,17 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::task::AtomicWaker;
 use http::request::Parts;
-use http::{HeaderMap, StatusCode, header};
+use http::{StatusCode, header};
+use service_kit::access::{Identity, Lapse, unauthorized};
 use tokio_stream::Stream;
+use tokio_util::task::AbortOnDropHandle;
 
+use super::access::may_read;
 use super::ingest::validate::is_synthetic;
 use super::query::{self, Refused, Wanted};
-use super::readers::{Readers, bearer, refusal};
+use super::readers::{Readers, refusal};
 use crate::hub::api::{Command, ConnectionId, HubHandle, Outlet, SubscribeError};
-use crate::hub::event::{Encoding, Subprotocol, Transport};
+use crate::hub::event::{CloseReason, Encoding, Subprotocol, Transport};
 
 /// Bytes that may wait between the hub and a body. At the limit the hub keeps the rest in the
 /// thread's window, as it does where a socket is full.
@@ -27,7 +30,7 @@ const MAX_WAITING_BYTES: usize = 64 * 1024;
 
 /// Answers a reader.
 pub(super) async fn open(readers: &Readers, request: &Parts) -> Response {
-    match subscribe(readers, &request.headers, &request.uri).await {
+    match subscribe(readers, request).await {
         Ok(body) => {
             let headers = [
                 (header::CONTENT_TYPE, "text/event-stream"),
@@ -41,17 +44,16 @@ pub(super) async fn open(readers: &Readers, request: &Parts) -> Response {
 
 async fn subscribe(
     readers: &Readers,
-    headers: &HeaderMap,
-    uri: &http::Uri,
+    request: &Parts,
 ) -> std::result::Result<ReaderBody, Box<Response>> {
     let invalid = |error: String| Box::new(refusal(StatusCode::BAD_REQUEST, &error));
-    let wanted = query::parse(uri).map_err(|refused| match refused {
+    let wanted = query::parse(&request.uri).map_err(|refused| match refused {
         Refused::Invalid(error) => invalid(error),
         Refused::Forbidden(error) => Box::new(refusal(StatusCode::FORBIDDEN, &error)),
     })?;
-    authenticate(readers, headers)?;
+    let identity = identify(readers, request, &wanted.thread_id)?;
     // What a reconnecting client has seen last wins over the URL, which is as old as its page.
-    let position = match headers.get("last-event-id") {
+    let position = match request.headers.get("last-event-id") {
         Some(value) => {
             let value = value.to_str().unwrap_or("\u{fffd}");
             Some(query::parse_last_event_id(value).map_err(invalid)?)
@@ -59,7 +61,7 @@ async fn subscribe(
         None => wanted.position,
     };
     let wanted = Wanted { position, ..wanted };
-    connect(readers, wanted).await.map_err(|error| {
+    let mut body = connect(readers, wanted).await.map_err(|error| {
         let status = match error {
             SubscribeError::TooManyConnections { .. } | SubscribeError::TooManyThreads { .. } => {
                 StatusCode::TOO_MANY_REQUESTS
@@ -69,22 +71,56 @@ async fn subscribe(
         let wait = readers.retry_after().as_secs().max(1).to_string();
         let retry_after = [(header::RETRY_AFTER, wait)];
         Box::new((retry_after, refusal(status, &error.to_string())).into_response())
-    })
+    })?;
+    body.lapsing = identity.map(|identity| watch_over(readers, body.id, identity));
+    Ok(body)
 }
 
-fn authenticate(readers: &Readers, headers: &HeaderMap) -> std::result::Result<(), Box<Response>> {
-    if !readers.tokens.needed() {
-        return Ok(());
+/// 401 for who is not known, 403 for who may not read the thread.
+fn identify(
+    readers: &Readers,
+    request: &Parts,
+    thread_id: &str,
+) -> std::result::Result<Option<Arc<Identity>>, Box<Response>> {
+    let identified = readers
+        .guard
+        .identify_request(&request.headers, &request.extensions);
+    let identity = identified.map_err(|refusal| {
+        tracing::info!(%refusal, "a reader is not known");
+        Box::new(unauthorized(refusal))
+    })?;
+    if let Some(Err(denied)) = identity
+        .as_deref()
+        .map(|identity| may_read(identity, thread_id))
+    {
+        tracing::info!(%denied, "a reader was refused");
+        return Err(Box::new(refusal(
+            StatusCode::FORBIDDEN,
+            &denied.to_string(),
+        )));
     }
-    let text = match bearer(headers) {
-        Ok(Some(token)) if readers.tokens.accept(token) => return Ok(()),
-        Ok(Some(_)) => "Authorization: the token is not accepted",
-        Ok(None) => "Authorization: it is missing; allowed is Bearer TOKEN",
-        Err(text) => text,
-    };
-    let challenge = [(header::WWW_AUTHENTICATE, "Bearer")];
-    let answer = (challenge, refusal(StatusCode::UNAUTHORIZED, text)).into_response();
-    Err(Box::new(answer))
+    Ok(identity)
+}
+
+/// Closes the reader when what it has shown holds no longer.
+fn watch_over(
+    readers: &Readers,
+    id: ConnectionId,
+    identity: Arc<Identity>,
+) -> AbortOnDropHandle<()> {
+    let (hub, lapse) = (readers.hub.clone(), readers.guard.lapse(identity));
+    AbortOnDropHandle::new(tokio::spawn(async move {
+        let reason = close_reason(lapse.await);
+        hub.tell(Command::Close(id, reason)).await;
+    }))
+}
+
+/// What a reader is told whose token or certificate holds no longer.
+pub(super) fn close_reason(lapse: Lapse) -> CloseReason {
+    match lapse {
+        Lapse::Expired => CloseReason::Expired,
+        Lapse::Withdrawn => CloseReason::Unauthenticated,
+    }
 }
 
 async fn connect(
@@ -112,6 +148,7 @@ async fn connect(
         id,
         pipe,
         telling: None,
+        lapsing: None,
         ended: false,
     })
 }
@@ -190,6 +227,8 @@ struct ReaderBody {
     pipe: Arc<Pipe>,
     /// A word to the hub that its mailbox has not taken yet; at most one.
     telling: Option<BoxFuture<'static, ()>>,
+    /// Closes the reader when its token holds no longer. `None`: it needed none.
+    lapsing: Option<AbortOnDropHandle<()>>,
     ended: bool,
 }
 
@@ -262,6 +301,7 @@ mod tests {
             id: ConnectionId::default(),
             pipe: pipe.clone(),
             telling: None,
+            lapsing: None,
             ended: false,
         };
         (PipeOutlet(pipe), body, mailbox)

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use monitorable::bridge::v1::{AgentEvent, EventType};
 use service_kit::clock::Clock;
+use service_kit::reload::ReloadStatus;
 use tokio::sync::mpsc;
 
 use super::report::{CheckResult, CheckRound};
@@ -17,6 +18,8 @@ use crate::hub::event::{Encoding, Event, Outcome, Subprotocol, Transport};
 const WEBSOCKET_MANAGER: &str = "websocket_manager";
 /// The check that holds the hub's indexes and ledgers against each other.
 const REGISTRY: &str = "registry";
+/// There only where the last reading of the settings was refused.
+const CONFIGURATION: &str = "configuration";
 /// The internal event's thread: synthetic, so that it is in nobody's statistics, and the service's
 /// own, so that nobody else can use it up.
 const THREAD: &str = "$self/check";
@@ -28,11 +31,26 @@ const MAX_DATA_BYTES: usize = 64;
 const MAX_WAITING_FRAMES: usize = 256;
 
 /// Runs every check once, each inside the timeout.
-pub(crate) async fn run_all(hub: &HubHandle, timeout: Duration, clock: Clock) -> CheckRound {
+pub(crate) async fn run_all(
+    hub: &HubHandle,
+    reloads: &ReloadStatus,
+    timeout: Duration,
+    clock: Clock,
+) -> CheckRound {
     let delivery = timed(WEBSOCKET_MANAGER, loop_back(hub), timeout, clock).await;
     let registry = timed(REGISTRY, inspect(hub), timeout, clock).await;
+    // Whoever changed the settings wants to know; the service itself is as well as before.
+    let configuration = reloads.trouble().map(|message| CheckResult {
+        name: CONFIGURATION,
+        healthy: true,
+        message,
+        latency: Duration::ZERO,
+    });
     CheckRound {
-        results: vec![delivery, registry],
+        results: [delivery, registry]
+            .into_iter()
+            .chain(configuration)
+            .collect(),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use service_kit::clock::Clock;
+use service_kit::reload::ReloadStatus;
 
 use super::checks;
 use super::report::{CheckRound, LifecycleStep};
@@ -10,10 +11,16 @@ use super::settings::HealthSettings;
 use crate::hub::api::{Command, HubHandle};
 
 /// Runs for as long as the process does.
-pub(crate) async fn supervise(hub: HubHandle, settings: HealthSettings, clock: Clock) {
+pub(crate) async fn supervise(
+    hub: HubHandle,
+    settings: HealthSettings,
+    reloads: ReloadStatus,
+    clock: Clock,
+) {
     Supervisor {
         hub,
         settings,
+        reloads,
         clock,
     }
     .run()
@@ -23,6 +30,7 @@ pub(crate) async fn supervise(hub: HubHandle, settings: HealthSettings, clock: C
 struct Supervisor {
     hub: HubHandle,
     settings: HealthSettings,
+    reloads: ReloadStatus,
     clock: Clock,
 }
 
@@ -74,7 +82,7 @@ impl Supervisor {
     /// One round of checks, reported to the hub.
     async fn check(&self) -> Result<(), String> {
         let timeout = self.settings.verification_timeout;
-        let round = checks::run_all(&self.hub, timeout, self.clock).await;
+        let round = checks::run_all(&self.hub, &self.reloads, timeout, self.clock).await;
         let error = first_failure(&round);
         self.hub.tell(Command::Checked(round)).await;
         match error {
@@ -154,7 +162,12 @@ mod tests {
         let clock = Clock::simulated();
         let (hub, actor) = crate::hub::start(limits, &identity, clock);
         tokio::spawn(actor);
-        tokio::spawn(supervise(hub.clone(), settings, clock));
+        tokio::spawn(supervise(
+            hub.clone(),
+            settings,
+            ReloadStatus::default(),
+            clock,
+        ));
         hub
     }
 
@@ -226,6 +239,7 @@ mod tests {
         let supervisor = Supervisor {
             hub,
             settings: HealthSettings::default(),
+            reloads: ReloadStatus::default(),
             clock,
         };
         let seconds: Vec<_> = (0..7).map(|n| supervisor.backoff(n).as_secs()).collect();

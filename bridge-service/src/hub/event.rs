@@ -122,6 +122,8 @@ pub(crate) struct Encoding {
 pub(crate) enum CloseReason {
     /// 4001.
     Unauthenticated,
+    /// 4001: what the reader had shown has expired. It connects again with what is valid.
+    Expired,
     /// 4003.
     Forbidden,
     /// 4008: the reader's lag went over its limit. It reconnects and resumes.
@@ -132,6 +134,8 @@ pub(crate) enum CloseReason {
     TooManyConnections,
     /// 1002: the reader broke the protocol.
     ProtocolError,
+    /// 1008: the reader sent more messages than its rate allows.
+    TooManyMessages,
     /// 1009: the reader sent a frame over the limit.
     MessageTooBig,
     /// 1001: nothing came from the reader for too long; it is taken for dead.
@@ -142,12 +146,13 @@ impl CloseReason {
     /// The WebSocket close code.
     pub(crate) const fn code(self) -> u16 {
         match self {
-            Self::Unauthenticated => 4001,
+            Self::Unauthenticated | Self::Expired => 4001,
             Self::Forbidden => 4003,
             Self::TooSlow => 4008,
             Self::Draining => 4009,
             Self::TooManyConnections => 4010,
             Self::ProtocolError => 1002,
+            Self::TooManyMessages => 1008,
             Self::MessageTooBig => 1009,
             Self::Silent => 1001,
         }
@@ -157,11 +162,13 @@ impl CloseReason {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Unauthenticated => "unauthenticated",
+            Self::Expired => "token_expired",
             Self::Forbidden => "forbidden",
             Self::TooSlow => "too_slow",
             Self::Draining => "draining",
             Self::TooManyConnections => "too_many_connections",
             Self::ProtocolError => "protocol_error",
+            Self::TooManyMessages => "too_many_messages",
             Self::MessageTooBig => "message_too_big",
             Self::Silent => "silent",
         }

@@ -12,9 +12,11 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use service_kit::client::SendToken;
 use service_kit::clock::Clock;
 use service_kit::telemetry::{self, LogFormat};
 use tokio::task::JoinSet;
+use tonic::transport::Endpoint;
 
 use crate::cli::{EXIT_BAD_ARGUMENTS, Stop, say};
 use crate::edge::ingest::validate::check_thread_id;
@@ -40,25 +42,57 @@ pub(crate) async fn run(options: Replay) -> ExitCode {
             return Stop::new(format!("{file}: {error}"), EXIT_BAD_ARGUMENTS).show();
         }
     };
+    let access = match Access::of(&options) {
+        Ok(access) => access,
+        Err(error) => return Stop::new(error, EXIT_BAD_ARGUMENTS).show(),
+    };
     let mut summary = Summary::new(&stories.scenes, &stories.replay_id);
     let clock = Clock::system();
     let start = clock.now();
-    let (reporter, reporting) = match options.report_to.clone() {
+    let (reporter, reporting) = match access.report_to.clone() {
         Some(monitor) => {
             let observer = format!("replay.{}", stories.replay_id);
             let component = options.component_id.clone();
-            let (reporter, task) = report::start(monitor, observer, component, clock);
+            let (reporter, task) =
+                report::start((monitor, access.token.clone()), observer, component, clock);
             (Some(reporter), Some(task))
         }
         None => (None, None),
     };
-    publish_all(&options, stories.scenes, reporter, clock, &mut summary).await;
+    publish_all(
+        &options,
+        &access,
+        stories.scenes,
+        reporter,
+        clock,
+        &mut summary,
+    )
+    .await;
     summary.took = clock.now().since(start.monotonic);
     if let Some(task) = reporting {
         summary.reports = Some(task.finish().await);
     }
     say(&summary.to_string());
     summary.exit_code()
+}
+
+/// Whom to call, and what to show.
+struct Access {
+    target: Endpoint,
+    report_to: Option<Endpoint>,
+    token: SendToken,
+}
+
+impl Access {
+    fn of(options: &Replay) -> Result<Self, String> {
+        let trust = &options.trust;
+        let report_to = options.report_to.clone();
+        Ok(Self {
+            target: trust.apply(options.target.clone())?,
+            report_to: report_to.map(|monitor| trust.apply(monitor)).transpose()?,
+            token: SendToken::from_file("--token-file", options.token_file.as_deref())?,
+        })
+    }
 }
 
 struct Stories {
@@ -102,6 +136,7 @@ fn read_file(path: &Path) -> Result<String, String> {
 
 async fn publish_all(
     options: &Replay,
+    access: &Access,
     stories: Vec<Vec<Scene>>,
     reporter: Option<Reporter>,
     clock: Clock,
@@ -111,7 +146,7 @@ async fn publish_all(
     let mut publishers: JoinSet<Published> = JoinSet::new();
     for plan in plans(stories, options.speed, usize::from(options.streams)) {
         let publisher = Publisher::new(
-            options.target.clone(),
+            (access.target.clone(), access.token.clone()),
             usize::from(options.batch),
             plan,
             reporter.clone(),

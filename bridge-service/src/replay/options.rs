@@ -6,7 +6,7 @@ use clap::Args;
 use tonic::transport::Endpoint;
 
 use crate::edge::ingest::validate::check_identifier;
-use crate::edge::targets::endpoint;
+use crate::edge::targets::{Trust, endpoint};
 use crate::replay::pace::Speed;
 
 /// Longest thread prefix and replay id, so that every id made of them fits into 128 bytes.
@@ -56,6 +56,11 @@ pub(crate) struct Replay {
     #[arg(long, value_name = "N", default_value_t = 4,
         value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(crate) streams: u16,
+    /// File with the token to show the bridge and the monitor
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) trust: Trust,
 }
 
 fn identifier(argument: &str, text: &str, max_bytes: usize) -> Result<String, String> {

@@ -7,6 +7,7 @@ use monitorable::bridge::v1::agent_events_client::AgentEventsClient;
 use monitorable::bridge::v1::{
     AgentEvent, PublishStreamRequest, PublishStreamResponse, Receipt, Status as ReceiptStatus,
 };
+use service_kit::client::SendToken;
 use service_kit::clock::Clock;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -71,6 +72,7 @@ struct Attempt {
 /// One publish stream.
 pub(super) struct Publisher {
     target: Endpoint,
+    token: SendToken,
     batch: usize,
     plan: VecDeque<Planned>,
     reporter: Option<Reporter>,
@@ -89,7 +91,7 @@ struct Sent {
 
 impl Publisher {
     pub(super) fn new(
-        target: Endpoint,
+        (target, token): (Endpoint, SendToken),
         batch: usize,
         plan: Vec<Planned>,
         reporter: Option<Reporter>,
@@ -97,6 +99,7 @@ impl Publisher {
     ) -> Self {
         Self {
             target,
+            token,
             batch,
             plan: plan.into(),
             reporter,
@@ -134,7 +137,7 @@ impl Publisher {
     async fn attempt(&mut self) -> std::result::Result<(), Attempt> {
         let channel = self.connect().await?;
         let (sender, requests) = mpsc::channel(MAX_UNANSWERED);
-        let mut client = AgentEventsClient::new(channel);
+        let mut client = AgentEventsClient::with_interceptor(channel, self.token.clone());
         let opened = client.publish_stream(ReceiverStream::new(requests));
         let mut answers = tokio::time::timeout(ANSWER_TIMEOUT, opened)
             .await

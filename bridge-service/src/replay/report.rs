@@ -7,9 +7,11 @@ use std::time::{Duration, SystemTime};
 use monitorable::bridge::v1::{AgentEvent, EventType, Receipt};
 use monitorable::monitor::v1::evidence_client::EvidenceClient;
 use monitorable::monitor::v1::{ObservedEvent, ReportEventsRequest, Vantage};
+use service_kit::client::SendToken;
 use service_kit::clock::Clock;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
@@ -101,7 +103,7 @@ impl Reporting {
 
 /// Starts reporting. The connection is made in the background, and again whenever it is lost.
 pub(super) fn start(
-    monitor: Endpoint,
+    (monitor, token): (Endpoint, SendToken),
     observer_id: String,
     component_id: String,
     clock: Clock,
@@ -109,7 +111,10 @@ pub(super) fn start(
     let (queue, waiting) = mpsc::channel(MAX_WAITING);
     let (seen, reported) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     let observer = Observer {
-        client: EvidenceClient::new(monitor.timeout(CALL_TIMEOUT).connect_lazy()),
+        client: EvidenceClient::with_interceptor(
+            monitor.timeout(CALL_TIMEOUT).connect_lazy(),
+            token,
+        ),
         observer_id,
         component_id,
         session_id: uuid::Uuid::new_v4().simple().to_string(),
@@ -131,7 +136,7 @@ pub(super) fn start(
 }
 
 struct Observer {
-    client: EvidenceClient<Channel>,
+    client: EvidenceClient<InterceptedService<Channel, SendToken>>,
     observer_id: String,
     component_id: String,
     session_id: String,
@@ -236,8 +241,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_monitor_that_is_not_there_costs_reports_and_bounded_time() {
         let nobody = crate::edge::targets::endpoint("--report-to", "http://127.0.0.1:9").unwrap();
-        let (reporter, reporting) =
-            start(nobody, "o".to_owned(), "c".to_owned(), Clock::simulated());
+        let (reporter, reporting) = start(
+            (nobody, SendToken::default()),
+            "o".to_owned(),
+            "c".to_owned(),
+            Clock::simulated(),
+        );
         for _ in 0..MAX_WAITING + 1_500 {
             reporter.report(
                 &AgentEvent::default(),

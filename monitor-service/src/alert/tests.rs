@@ -49,7 +49,12 @@ async fn receiver(answers: &[u16]) -> (SocketAddr, mpsc::UnboundedReceiver<Value
     let router = Router::new().fallback(receive).with_state(receiver);
     let limits = service_kit::http::HttpLimits::default();
     let never = tokio_util::sync::CancellationToken::new();
-    tokio::spawn(service_kit::http::serve(listener, router, limits, never));
+    tokio::spawn(service_kit::http::serve(
+        listener.into(),
+        router,
+        limits,
+        never,
+    ));
     (address, received)
 }
 

@@ -7,10 +7,10 @@ use std::time::Duration;
 use monitorable::bridge::v1::{GetEgressRequest, PublishRequest, Receipt};
 use service_kit::clock::Clock;
 
-use super::socket::{Address, Frame, Socket};
+use super::socket::{Address, Frame, Socket, Trust};
 use super::story::{EVENTS, Position, Reading, Story};
 use super::trouble::Trouble;
-use crate::fleet::api::CanaryTarget;
+use crate::fleet::api::{CanaryTarget, Target, TlsTarget};
 use crate::probe::channel::EventsClient;
 use crate::probe::settings::ProbeSettings;
 
@@ -23,6 +23,8 @@ pub(super) struct Path {
     /// The component's gRPC endpoint: readers connect on the same host.
     pub(super) endpoint: String,
     pub(super) target: CanaryTarget,
+    /// How to trust and be trusted over TLS.
+    pub(super) tls: Option<TlsTarget>,
     pub(super) probe: ProbeSettings,
     pub(super) clock: Clock,
     /// Where readers connect, once it is known. Behind a lock because two runs may be under way;
@@ -66,16 +68,22 @@ impl Progress {
 impl Path {
     pub(super) fn new(
         client: EventsClient,
-        endpoint: String,
-        target: CanaryTarget,
+        target: &Target,
         probe: ProbeSettings,
         clock: Clock,
     ) -> Self {
+        let Target {
+            endpoint,
+            canary,
+            tls,
+            ..
+        } = target.clone();
         Self {
-            served: AtomicBool::new(!target.websocket_uri.is_empty()),
+            served: AtomicBool::new(!canary.websocket_uri.is_empty()),
             client,
             endpoint,
-            target,
+            target: canary,
+            tls,
             probe,
             clock,
             address: Mutex::new(None),
@@ -127,8 +135,11 @@ impl Path {
         progress.address = Some(address.clone());
         let step = &mut progress.step;
         *step = Step::Connecting;
-        let token = &self.target.token;
-        let mut socket = Socket::open(&address, token, thread_id, after.as_ref(), deadline).await?;
+        let trust = Trust {
+            token: &self.target.token,
+            tls: self.tls.as_ref(),
+        };
+        let mut socket = Socket::open(&address, trust, thread_id, after.as_ref(), deadline).await?;
         *step = Step::Greeting;
         let mark = uuid::Uuid::new_v4().simple().to_string();
         let story = Story::new(thread_id, &mark);
@@ -197,11 +208,17 @@ impl Path {
             .map_err(|status| Trouble::of_call("GetEgress", &status, self.probe.keepalive_timeout))?
             .into_inner();
         self.served.store(true, Ordering::Relaxed);
-        let Some(authority) = self.endpoint.strip_prefix("http://") else {
-            let why = "the endpoint is https, and what the component says of its own ports is not \
-                       encrypted: register it with a websocket_uri";
-            return Err(Trouble::NoWord(why.to_owned()));
+        let (encrypted, authority) = match self.endpoint.split_once("://") {
+            Some(("https", authority)) => (true, authority),
+            Some((_, authority)) => (false, authority),
+            None => (false, self.endpoint.as_str()),
         };
+        if encrypted && !egress.tls {
+            let why = "the endpoint is https, and readers' port is not encrypted: register the \
+                       component with a websocket_uri";
+            return Err(Trouble::NoWord(why.to_owned()));
+        }
+        let scheme = if egress.tls { "wss" } else { "ws" };
         let host = authority
             .rsplit_once(':')
             .map_or(authority, |(host, _)| host);
@@ -210,7 +227,7 @@ impl Path {
         let address = u16::try_from(port)
             .ok()
             .filter(|_| fits)
-            .and_then(|port| Address::parse(&format!("ws://{host}:{port}{path}")));
+            .and_then(|port| Address::parse(&format!("{scheme}://{host}:{port}{path}")));
         address.ok_or_else(|| {
             let path = super::story::shown(path);
             Trouble::Failed(format!("GetEgress answered port {port} and path {path}"))

@@ -8,6 +8,7 @@ mod socket;
 mod story;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod trouble;
 
 use std::future::Future;
@@ -70,8 +71,7 @@ impl Canaries {
             return None;
         }
         let interval = target.canary.interval.unwrap_or(self.settings.interval);
-        let endpoint = target.endpoint.clone();
-        let path = Path::new(client, endpoint, target.canary.clone(), probe, clock);
+        let path = Path::new(client, target, probe, clock);
         let runner = Runner {
             path: Arc::new(path),
             settings: self.settings,

@@ -7,14 +7,19 @@ use futures_util::{SinkExt, StreamExt};
 use http::{HeaderValue, Uri, header};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
-use tokio::net::{TcpStream, lookup_host};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::lookup_host;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use super::story::{Event, Position, Welcome, shown};
+use super::tls;
 use super::trouble::Trouble;
+use crate::fleet::api::TlsTarget;
 use crate::probe::channel::connect_first;
 
 /// Bytes that one read takes.
@@ -29,6 +34,8 @@ const CLOSE_PATIENCE: Duration = Duration::from_millis(500);
 /// Where readers connect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Address {
+    /// Over TLS.
+    secure: bool,
     /// `HOST:PORT`.
     authority: String,
     host: String,
@@ -37,7 +44,7 @@ pub(super) struct Address {
 }
 
 impl Address {
-    /// The address of `ws://HOST:PORT/PATH`. `None`: it is none.
+    /// The address of `ws://HOST:PORT/PATH` or `wss://…`. `None`: it is none.
     pub(super) fn parse(uri: &str) -> Option<Self> {
         let uri: Uri = uri.parse().ok()?;
         let host = uri.host()?.trim_start_matches('[').trim_end_matches(']');
@@ -45,6 +52,7 @@ impl Address {
             return None;
         }
         Some(Self {
+            secure: uri.scheme_str() == Some("wss"),
             authority: uri.authority()?.to_string(),
             host: host.to_owned(),
             port: uri.port_u16().filter(|port| *port > 0)?,
@@ -52,9 +60,10 @@ impl Address {
         })
     }
 
-    /// `ws://HOST:PORT/PATH`.
+    /// `ws://HOST:PORT/PATH`, or `wss://…`.
     pub(super) fn shown(&self) -> String {
-        format!("ws://{}{}", self.authority, self.path)
+        let scheme = if self.secure { "wss" } else { "ws" };
+        format!("{scheme}://{}{}", self.authority, self.path)
     }
 
     fn url(&self, thread_id: &str, after: Option<&Position>) -> String {
@@ -84,9 +93,22 @@ pub(super) enum Frame {
     Other,
 }
 
+/// What carries a WebSocket: a socket, encrypted or not.
+trait Wire: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Wire for T {}
+
+/// Whom a reader trusts, and what it shows.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Trust<'a> {
+    /// Empty: no token.
+    pub(super) token: &'a str,
+    /// `None`: the system's roots, no certificate.
+    pub(super) tls: Option<&'a TlsTarget>,
+}
+
 /// A connected reader.
 pub(super) struct Socket {
-    stream: WebSocketStream<TcpStream>,
+    stream: WebSocketStream<Box<dyn Wire>>,
     messages: u32,
 }
 
@@ -94,7 +116,7 @@ impl Socket {
     /// Connects and shakes hands.
     pub(super) async fn open(
         address: &Address,
-        token: &str,
+        Trust { token, tls }: Trust<'_>,
         thread_id: &str,
         after: Option<&Position>,
         deadline: Duration,
@@ -110,6 +132,18 @@ impl Socket {
             .await
             .map_err(|error| Trouble::of_io(&what, &error))?;
         stream.set_nodelay(true).map_err(|error| own(&error))?;
+        let stream: Box<dyn Wire> = if address.secure {
+            let config = tls::config(tls).map_err(|error| own(&error))?;
+            let name = tls
+                .map(|tls| tls.server_name.as_str())
+                .filter(|name| !name.is_empty());
+            let name = ServerName::try_from(name.unwrap_or(&address.host).to_owned());
+            let name = name.map_err(|error| own(&error))?;
+            let connected = TlsConnector::from(config).connect(name, stream).await;
+            Box::new(connected.map_err(|error| Trouble::of_io(&what, &error))?)
+        } else {
+            Box::new(stream)
+        };
         let url = address.url(thread_id, after);
         let mut request = url.into_client_request().map_err(|error| own(&error))?;
         if !token.is_empty() {
@@ -206,6 +240,12 @@ mod tests {
 
     #[test]
     fn addresses_are_taken_apart_and_queries_cannot_break_out() {
+        assert!(
+            Address::parse("wss://host:1/x")
+                .unwrap()
+                .shown()
+                .starts_with("wss://host:1/")
+        );
         let address = Address::parse("ws://[::1]:8080/v1/events").unwrap();
         assert_eq!((address.host.as_str(), address.port), ("::1", 8080));
         let after = Position {

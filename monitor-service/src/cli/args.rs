@@ -13,6 +13,9 @@ const DEFAULT_MONITOR: &str = "http://127.0.0.1:50061";
 /// The environment variable that names another.
 const MONITOR_ADDRESS: &str = "MONITOR_ADDRESS";
 
+/// The environment variable that names the token's file.
+const MONITOR_TOKEN_FILE: &str = "MONITOR_TOKEN_FILE";
+
 /// A command that talks to a running monitor, or to a component.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Client {
@@ -79,6 +82,12 @@ pub(crate) struct Common {
     /// The monitor's gRPC address [env: MONITOR_ADDRESS] [default: http://127.0.0.1:50061]
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) monitor: Option<String>,
+    /// Certificates to trust the monitor by, PEM [default: the system's]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) monitor_ca: Option<PathBuf>,
+    /// File with the token to show the monitor [env: MONITOR_TOKEN_FILE]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) monitor_token_file: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) format: Format,
 }
@@ -106,6 +115,14 @@ impl Common {
         let variable = std::env::var(MONITOR_ADDRESS).ok();
         let given = self.monitor.clone().or(variable.filter(|v| !v.is_empty()));
         given.unwrap_or_else(|| DEFAULT_MONITOR.to_owned())
+    }
+
+    /// The token's file of the flag or the environment.
+    pub(crate) fn token_file(&self) -> Option<PathBuf> {
+        let variable = std::env::var_os(MONITOR_TOKEN_FILE).filter(|value| !value.is_empty());
+        self.monitor_token_file
+            .clone()
+            .or(variable.map(PathBuf::from))
     }
 }
 
@@ -172,7 +189,7 @@ pub(crate) struct Canary {
     #[arg(long, value_name = "DURATION", value_parser = canary_interval)]
     pub(crate) canary_interval: Option<Duration>,
     /// Where they are read back [default: as the component says]
-    #[arg(long, value_name = "ws://HOST:PORT/PATH", default_value = "")]
+    #[arg(long, value_name = "ws[s]://HOST:PORT/PATH", default_value = "")]
     pub(crate) canary_websocket_uri: String,
     /// Bearer token to read them with
     #[arg(
@@ -321,6 +338,8 @@ mod tests {
     fn the_flag_wins_over_the_default() {
         let common = Common {
             monitor: Some("http://elsewhere:1".to_owned()),
+            monitor_ca: None,
+            monitor_token_file: None,
             format: Format {
                 output: Output::Json,
             },

@@ -1,13 +1,18 @@
 //! Calls to a running monitor.
 
 use std::future::Future;
+use std::path::Path;
 use std::time::Duration;
 
 use monitorable::monitor::v1::monitor_client::MonitorClient;
-use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
+use service_kit::client::SendToken;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic::{Code, Response, Status};
 
+use super::args::Common;
 use super::{Exit, Failed};
+use crate::config::components::read_file;
 use crate::domain::CallError;
 use crate::edge::validate::target::endpoint;
 use crate::probe::channel::root_cause;
@@ -22,20 +27,26 @@ const KEEPALIVE: Duration = Duration::from_secs(5);
 /// Largest answer that is read, in bytes: 50 audits with all their findings.
 const MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
 
+/// A channel on which each call shows a token, where there is one.
+pub(crate) type Link = InterceptedService<Channel, SendToken>;
+
 /// Connects to a gRPC server.
 ///
 /// # Errors
 /// `BadArguments` where the address is none, `CannotConnect` where nobody is there.
-pub(crate) async fn connect(address: &str) -> Result<Channel, Failed> {
+pub(crate) async fn connect(common: &Common) -> Result<Link, Failed> {
     let bad = |why: String| Failed::new(Exit::BadArguments, why);
-    let address = endpoint("--monitor", address).map_err(|error| bad(error.0))?;
+    let address = endpoint("--monitor", &common.address()).map_err(|error| bad(error.0))?;
+    let token_file = common.token_file();
+    let token = SendToken::from_file("--monitor-token-file", token_file.as_deref()).map_err(bad)?;
+    let trust = trust(common.monitor_ca.as_deref()).map_err(bad)?;
     let built = Endpoint::from_shared(address.clone())
         .and_then(|endpoint| {
             endpoint.user_agent(concat!("monitor-cli/", env!("CARGO_PKG_VERSION")))
         })
         .and_then(|endpoint| {
             if address.starts_with("https://") {
-                endpoint.tls_config(ClientTlsConfig::new().with_native_roots())
+                endpoint.tls_config(trust)
             } else {
                 Ok(endpoint)
             }
@@ -49,18 +60,28 @@ pub(crate) async fn connect(address: &str) -> Result<Channel, Failed> {
         let why = format!("cannot connect to the monitor at {address}: {why}");
         Failed::new(Exit::CannotConnect, why)
     };
-    tokio::time::timeout(CONNECT_DEADLINE, endpoint.connect())
+    let channel = tokio::time::timeout(CONNECT_DEADLINE, endpoint.connect())
         .await
         .map_err(|_| cannot(format!("no connection within {CONNECT_DEADLINE:?}")))?
-        .map_err(|error| cannot(root_cause(&error)))
+        .map_err(|error| cannot(root_cause(&error)))?;
+    Ok(InterceptedService::new(channel, token))
+}
+
+/// Whom to trust: the file's certificates, or the system's.
+fn trust(ca: Option<&Path>) -> Result<ClientTlsConfig, String> {
+    let Some(path) = ca else {
+        return Ok(ClientTlsConfig::new().with_native_roots());
+    };
+    let pem = read_file(path).map_err(|why| format!("--monitor-ca: {}: {why}", path.display()))?;
+    Ok(ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem)))
 }
 
 /// A client of the monitor.
 ///
 /// # Errors
 /// As [`connect`].
-pub(crate) async fn monitor(address: &str) -> Result<MonitorClient<Channel>, Failed> {
-    let channel = connect(address).await?;
+pub(crate) async fn monitor(common: &Common) -> Result<MonitorClient<Link>, Failed> {
+    let channel = connect(common).await?;
     Ok(MonitorClient::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES))
 }
 
@@ -94,6 +115,18 @@ pub(crate) fn failure(status: &Status) -> Failed {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::args::{Format, Output};
+
+    fn at(address: &str) -> Common {
+        Common {
+            monitor: Some(address.to_owned()),
+            monitor_ca: None,
+            monitor_token_file: None,
+            format: Format {
+                output: Output::Table,
+            },
+        }
+    }
 
     #[test]
     fn what_the_monitor_refuses_has_its_own_code() {
@@ -106,14 +139,14 @@ mod tests {
     #[tokio::test]
     async fn a_bad_address_is_a_bad_argument_and_nobody_there_is_code_2() {
         for bad in ["", "nowhere", "ftp://x:1", "http://x", "http://u@x:1"] {
-            let failed = connect(bad).await.unwrap_err();
+            let failed = connect(&at(bad)).await.unwrap_err();
             assert_eq!(failed.exit, Exit::BadArguments, "{bad}");
             assert!(failed.why.starts_with("--monitor: "), "{}", failed.why);
         }
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", free.local_addr().unwrap());
         drop(free);
-        let failed = connect(&address).await.unwrap_err();
+        let failed = connect(&at(&address)).await.unwrap_err();
         assert_eq!(failed.exit, Exit::CannotConnect);
         assert!(failed.why.contains("refused"), "{}", failed.why);
     }

@@ -80,7 +80,7 @@ async fn register(arguments: Register) -> Done {
     let request = wire::RegisterComponentRequest {
         component: Some(component),
     };
-    let mut client = monitor(&arguments.common.address()).await?;
+    let mut client = monitor(&arguments.common).await?;
     let response = answer(client.register_component(request)).await?;
     show::answer(arguments.common.format.output, &response, || {
         let shown = response.component.clone().unwrap_or_default();
@@ -100,7 +100,7 @@ async fn register(arguments: Register) -> Done {
 
 async fn remove(arguments: ById) -> Done {
     let component_id = arguments.component_id;
-    let mut client = monitor(&arguments.common.address()).await?;
+    let mut client = monitor(&arguments.common).await?;
     let request = wire::RemoveComponentRequest {
         component_id: component_id.clone(),
     };
@@ -113,7 +113,7 @@ async fn remove(arguments: ById) -> Done {
 }
 
 async fn list(common: Common) -> Done {
-    let mut client = monitor(&common.address()).await?;
+    let mut client = monitor(&common).await?;
     let response = answer(client.list_components(wire::ListComponentsRequest {})).await?;
     show::answer(common.format.output, &response, || {
         let mut table = Table::new(&[
@@ -148,7 +148,7 @@ async fn list(common: Common) -> Done {
 }
 
 async fn audit(arguments: ById) -> Done {
-    let mut client = monitor(&arguments.common.address()).await?;
+    let mut client = monitor(&arguments.common).await?;
     let request = wire::AuditComponentRequest {
         component_id: arguments.component_id,
     };
@@ -272,7 +272,7 @@ fn canary_row(canary: &wire::CanaryReport) -> String {
 }
 
 async fn history(arguments: History) -> Done {
-    let mut client = monitor(&arguments.common.address()).await?;
+    let mut client = monitor(&arguments.common).await?;
     let request = wire::ListAuditsRequest {
         component_id: arguments.component_id,
         limit: arguments.limit,
@@ -310,7 +310,7 @@ async fn findings(arguments: Findings) -> Done {
         (_, true) => State::Resolved,
         _ => State::Unspecified,
     };
-    let mut client = monitor(&arguments.common.address()).await?;
+    let mut client = monitor(&arguments.common).await?;
     let request = wire::ListFindingsRequest {
         component_id: arguments.component,
         rule_id: arguments.rule,
@@ -370,7 +370,7 @@ fn state(finding: &wire::Finding) -> String {
 }
 
 async fn start_maintenance(arguments: MaintenanceStart) -> Done {
-    let mut client = monitor(&arguments.common.address()).await?;
+    let mut client = monitor(&arguments.common).await?;
     let request = wire::StartMaintenanceRequest {
         component_id: arguments.component_id.clone(),
         duration: prost_types::Duration::try_from(arguments.duration).ok(),
@@ -388,7 +388,7 @@ async fn start_maintenance(arguments: MaintenanceStart) -> Done {
 }
 
 async fn end_maintenance(arguments: ById) -> Done {
-    let mut client = monitor(&arguments.common.address()).await?;
+    let mut client = monitor(&arguments.common).await?;
     let request = wire::EndMaintenanceRequest {
         component_id: arguments.component_id.clone(),
     };
@@ -401,7 +401,7 @@ async fn end_maintenance(arguments: ById) -> Done {
 }
 
 async fn healthcheck(common: Common) -> Done {
-    let channel = connect(&common.address()).await?;
+    let channel = connect(&common).await?;
     let mut client = HealthClient::new(channel);
     let request = HealthCheckRequest {
         service: String::new(),

@@ -52,7 +52,7 @@ fn complain(why: &str) {
 }
 
 async fn open(arguments: &Watch) -> Result<Streaming<wire::WatchFindingsResponse>, Failed> {
-    let mut client = monitor(&arguments.common.address()).await?;
+    let mut client = monitor(&arguments.common).await?;
     let request = wire::WatchFindingsRequest {
         component_id: arguments.component.clone(),
     };

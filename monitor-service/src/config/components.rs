@@ -70,7 +70,13 @@ pub(super) fn take(
     let mut targets = Vec::with_capacity(tables.len());
     let mut known = HashSet::new();
     for (index, table) in tables.into_iter().enumerate() {
-        match read(&format!("components[{index}]"), table, settings) {
+        let read = read(
+            &format!("components[{index}]"),
+            table,
+            settings,
+            &mut |file| source.follow(file),
+        );
+        match read {
             Err(error) => source.reject(error),
             Ok(target) if !known.insert(target.component_id.clone()) => source.reject(format!(
                 "components[{index}].component_id: {:?} is there twice",
@@ -82,7 +88,8 @@ pub(super) fn take(
     targets
 }
 
-/// One component; `path` is where its table stands, such as `components[0]`.
+/// One component; `path` is where its table stands, such as `components[0]`. Every file that it
+/// names is told to `follow`.
 ///
 /// # Errors
 /// What is wrong first.
@@ -90,23 +97,29 @@ pub(crate) fn read(
     path: &str,
     table: toml::Table,
     settings: &ProbeSettings,
+    follow: &mut dyn FnMut(&Path),
 ) -> Result<Target, String> {
     let entry: Entry = toml::Value::Table(table)
         .try_into()
         .map_err(|error: toml::de::Error| format!("{path}: {}", error.message()))?;
-    let tls = entry.tls.map(|tls| read_files(path, tls)).transpose()?;
+    let tls = entry.tls;
+    let tls = tls.map(|tls| read_files(path, tls, follow)).transpose()?;
     let component = wire::Component {
         component_id: entry.component_id,
         endpoint: entry.endpoint,
         labels: entry.labels,
         tls,
         metadata: entry.metadata,
-        canary: Some(canary(path, entry.canary)?),
+        canary: Some(canary(path, entry.canary, follow)?),
     };
     target(component, &format!("{path}."), settings).map_err(|error| error.0)
 }
 
-fn canary(path: &str, entry: CanaryEntry) -> Result<wire::CanaryOptions, String> {
+fn canary(
+    path: &str,
+    entry: CanaryEntry,
+    follow: &mut dyn FnMut(&Path),
+) -> Result<wire::CanaryOptions, String> {
     let field = format!("{path}.canary.interval");
     let interval = entry.interval.map(|text| {
         let span = humantime::parse_duration(&text)
@@ -116,8 +129,11 @@ fn canary(path: &str, entry: CanaryEntry) -> Result<wire::CanaryOptions, String>
     });
     let token = match entry.token_file {
         None => entry.token,
-        Some(file) => token(&file)
-            .map_err(|why| format!("{path}.canary.token_file: {}: {why}", file.display()))?,
+        Some(file) => {
+            follow(&file);
+            token(&file)
+                .map_err(|why| format!("{path}.canary.token_file: {}: {why}", file.display()))?
+        }
     };
     Ok(wire::CanaryOptions {
         disabled: entry.disabled,
@@ -132,12 +148,17 @@ fn token(file: &Path) -> Result<String, String> {
     Ok(text.trim().to_owned())
 }
 
-fn read_files(table: &str, tls: TlsEntry) -> Result<wire::TlsOptions, String> {
-    let read = |name: &str, file: Option<PathBuf>| match file {
-        None => Ok(Vec::new()),
-        Some(path) => {
-            read_file(&path).map_err(|why| format!("{table}.tls.{name}: {}: {why}", path.display()))
-        }
+fn read_files(
+    table: &str,
+    tls: TlsEntry,
+    follow: &mut dyn FnMut(&Path),
+) -> Result<wire::TlsOptions, String> {
+    let mut read = |name: &str, file: Option<PathBuf>| {
+        let Some(path) = file else {
+            return Ok(Vec::new());
+        };
+        follow(&path);
+        read_file(&path).map_err(|why| format!("{table}.tls.{name}: {}: {why}", path.display()))
     };
     Ok(wire::TlsOptions {
         ca_pem: read("ca_file", tls.ca_file)?.into(),

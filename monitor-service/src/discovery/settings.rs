@@ -24,7 +24,7 @@ const INTERVAL: Duration = Duration::from_secs(5);
 const KEEP: Duration = Duration::from_secs(5);
 
 /// One source of components.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Discovery {
     pub(super) way: Way,
     /// How long a component that is found no more stays registered.
@@ -33,7 +33,7 @@ pub(crate) struct Discovery {
 }
 
 /// How its components are found.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Way {
     /// Each address of a name is a component.
     Dns {
@@ -47,7 +47,7 @@ pub(super) enum Way {
 }
 
 /// Which EndpointSlices.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 #[cfg_attr(
     not(feature = "kubernetes"),
     expect(
@@ -103,7 +103,7 @@ impl Template {
         let endpoint = format!("{}://{}", self.scheme, place.address);
         table.insert("component_id".to_owned(), component_id.into());
         table.insert("endpoint".to_owned(), endpoint.into());
-        components::read(&self.path, table, &self.probe)
+        components::read(&self.path, table, &self.probe, &mut |_| ())
     }
 }
 

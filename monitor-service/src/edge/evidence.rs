@@ -2,8 +2,10 @@
 
 use monitorable::monitor::v1::evidence_server::Evidence;
 use monitorable::monitor::v1::{ReportEventsRequest, ReportEventsResponse};
+use service_kit::access::{Identity, identity_of};
 use tonic::{Request, Response, Status};
 
+use super::access::may_report;
 use super::convert::timestamp;
 use super::validate::report::report;
 use crate::fleet::api::{Command, FleetHandle};
@@ -22,11 +24,13 @@ impl EvidenceService {
 /// Checks a report and hands it in; gRPC and HTTP both come through here.
 ///
 /// # Errors
-/// INVALID_ARGUMENT naming the field, UNAVAILABLE where the fleet does not answer.
+/// PERMISSION_DENIED naming the thread, INVALID_ARGUMENT naming the field, UNAVAILABLE where the fleet does not answer.
 pub(crate) async fn take_report(
     fleet: &FleetHandle,
     request: ReportEventsRequest,
+    identity: Option<&Identity>,
 ) -> Result<ReportEventsResponse, Status> {
+    may_report(identity, &request)?;
     let report = report(request)?;
     let (outcome, received) = fleet.ask(|reply| Command::Report { report, reply }).await?;
     Ok(ReportEventsResponse {
@@ -42,7 +46,8 @@ impl Evidence for EvidenceService {
         &self,
         request: Request<ReportEventsRequest>,
     ) -> Result<Response<ReportEventsResponse>, Status> {
-        take_report(&self.fleet, request.into_inner())
+        let identity = identity_of(&request);
+        take_report(&self.fleet, request.into_inner(), identity.as_deref())
             .await
             .map(Response::new)
     }

@@ -1,5 +1,6 @@
 //! The gRPC services: wire in, checked; the fleet asked; domain out, converted.
 
+mod access;
 pub(crate) mod convert;
 pub(crate) mod evidence;
 pub(crate) mod monitor;
@@ -12,6 +13,8 @@ use std::sync::Arc;
 use ::monitorable::monitor::v1::evidence_server::EvidenceServer;
 use ::monitorable::monitor::v1::monitor_server::MonitorServer;
 use ::monitorable::monitorable::v1::monitorable_server::MonitorableServer;
+use axum::middleware::from_fn_with_state;
+use service_kit::access::{GrpcGuard, Guard, guard_grpc};
 use service_kit::grpc::with_reflection;
 use service_kit::health_protocol::HealthProtocol;
 use tokio::sync::watch;
@@ -45,7 +48,18 @@ pub(crate) struct Edge {
     /// Changes of the monitor's own health.
     pub(crate) changes: watch::Receiver<Fingerprint>,
     pub(crate) limits: EdgeLimits,
+    pub(crate) door: Door,
     pub(crate) shutdown: CancellationToken,
+}
+
+/// Who comes in, and to what.
+#[derive(Clone, Debug)]
+pub(crate) struct Door {
+    pub(crate) guard: Guard,
+    /// Whether server reflection is served.
+    pub(crate) reflection: bool,
+    /// Whether `/metrics` is served.
+    pub(crate) metrics: bool,
 }
 
 /// How much the services take on.
@@ -66,7 +80,15 @@ pub(crate) fn routes(edge: &Edge) -> Routes {
     )
     .add_service(MonitorableServer::new(MonitorableService::new(edge)))
     .add_service(HealthProtocol::server(edge.self_monitor.clone()));
-    with_reflection(routes, &SERVICES)
+    let door = &edge.door;
+    let routes = if door.reflection {
+        with_reflection(routes, &SERVICES)
+    } else {
+        routes
+    };
+    let guard: GrpcGuard = (door.guard.clone(), access::rule);
+    let router = routes.into_axum_router();
+    router.layer(from_fn_with_state(guard, guard_grpc)).into()
 }
 
 impl From<FleetError> for Status {

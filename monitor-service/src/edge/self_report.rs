@@ -9,6 +9,7 @@ use std::time::Duration;
 use service_kit::clock::Clock;
 use service_kit::health_protocol::{HealthSource, LIVENESS};
 use service_kit::panics;
+use service_kit::reload::ReloadStatus;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -30,6 +31,8 @@ pub(crate) struct SelfMonitor {
     identity: Identity,
     clock: Clock,
     draining: CancellationToken,
+    /// How the last reading of the settings went.
+    pub(crate) reloads: ReloadStatus,
     /// Whether the loop was ever proven: before, the monitor is still initializing.
     initialized: AtomicBool,
     rounds: AtomicU64,
@@ -51,12 +54,14 @@ impl SelfMonitor {
         identity: Identity,
         clock: Clock,
         draining: CancellationToken,
+        reloads: ReloadStatus,
     ) -> Arc<Self> {
         Arc::new(Self {
             fleet,
             identity,
             clock,
             draining,
+            reloads,
             initialized: AtomicBool::new(false),
             rounds: AtomicU64::new(0),
             consecutive_failures: AtomicU32::new(0),
@@ -91,7 +96,18 @@ impl SelfMonitor {
         let mut checks = vec![audit_loop(&report), intake];
         checks.extend(own_findings(&report));
         self.count_round(&checks);
+        checks.extend(self.configuration());
         Ok(self.claim(&report, checks))
+    }
+
+    /// Whoever changed the settings wants to know; the monitor itself is as well as before.
+    fn configuration(&self) -> Option<CheckClaim> {
+        Some(CheckClaim {
+            name: "configuration".to_owned(),
+            healthy: true,
+            message: self.reloads.trouble()?,
+            latency: None,
+        })
     }
 
     fn claim(&self, report: &SelfReport, checks: Vec<CheckClaim>) -> HealthClaim {
@@ -353,7 +369,13 @@ mod tests {
             instance_id: "i1".to_owned(),
         };
         let fleet = FleetHandle::new(sender, Duration::from_secs(1));
-        let monitor = SelfMonitor::new(fleet, identity, Clock::system(), draining.clone());
+        let monitor = SelfMonitor::new(
+            fleet,
+            identity,
+            Clock::system(),
+            draining.clone(),
+            ReloadStatus::default(),
+        );
         (monitor, draining)
     }
 

@@ -146,6 +146,7 @@ impl<P: Probes> Actor<P> {
             Command::SelfReport { reply } => {
                 let _ = reply.send(state.self_report(now));
             }
+            Command::Adopt(settings) => state.adopt(&settings),
             Command::Drain => state.drain(now),
             Command::StartMaintenance {
                 component_id,

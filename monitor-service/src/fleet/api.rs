@@ -35,7 +35,7 @@ pub(crate) struct CanaryTarget {
     pub(crate) disabled: bool,
     /// `None`: the monitor's default.
     pub(crate) interval: Option<Duration>,
-    /// `ws://HOST:PORT/PATH`. Empty: as the target itself says.
+    /// `ws://HOST:PORT/PATH` or `wss://…`. Empty: as the target itself says.
     pub(crate) websocket_uri: String,
     /// Secret. Empty: none.
     pub(crate) token: String,
@@ -237,6 +237,8 @@ pub(crate) enum Command {
     SelfReport {
         reply: oneshot::Sender<SelfReport>,
     },
+    /// The settings were read again: thresholds, weights and paces change; bounds stay.
+    Adopt(Box<super::settings::FleetSettings>),
     /// The process shuts down.
     Drain,
     StartMaintenance {

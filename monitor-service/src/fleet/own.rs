@@ -79,6 +79,23 @@ impl FleetState {
         }
     }
 
+    /// Goes on with other thresholds, weights and paces. What bounds memory, and what the loop was
+    /// built with, stays as it was at the start.
+    pub(super) fn adopt(&mut self, new: &FleetSettings) {
+        self.unstretched = new.rules;
+        let stretch = self.own.local_health.stretch();
+        self.settings = FleetSettings {
+            rules: self.unstretched.stretched(stretch),
+            audit: new.audit,
+            fleet_rules: new.fleet_rules,
+            evaluation_gap: new.evaluation_gap,
+            audit_gap: new.audit_gap,
+            late_tick: new.late_tick,
+            stretch_max: new.stretch_max,
+            ..self.settings
+        };
+    }
+
     /// The monitor stood still since `from`: that time is in nobody's favour, and everything is
     /// looked at again.
     pub(super) fn note_gap(&mut self, gap: Duration, now: Now) {

@@ -38,8 +38,24 @@ const plain = (name) => name.replace(/^[A-Z]+_/, "").toLowerCase();
 const words = (name) => plain(name).replaceAll("_", " ");
 const time = (stamp) => (stamp ? new Date(stamp).toLocaleTimeString() : "never");
 
+// Kept for this tab only, and shown to this monitor only.
+const TOKEN = "monitor-token";
+let asked = false;
+
 async function load(path) {
-  const response = await fetch(path, { signal: AbortSignal.timeout(REQUEST_MS), cache: "no-store" });
+  const token = sessionStorage.getItem(TOKEN);
+  const headers = token ? { Authorization: `Bearer ${token}` } : {};
+  const signal = AbortSignal.timeout(REQUEST_MS);
+  const response = await fetch(path, { headers, signal, cache: "no-store" });
+  if (response.status === 401 && !asked) {
+    asked = true;
+    const given = window.prompt("This monitor asks for a token (docs/ACCESS.md):");
+    if (given) {
+      sessionStorage.setItem(TOKEN, given.trim());
+      return load(path);
+    }
+  }
+  asked = asked && !response.ok;
   if (!response.ok) {
     const body = await response.json().catch(() => ({}));
     throw new Error(body.error || `${path} answered ${response.status}`);

@@ -11,9 +11,10 @@ mod tests;
 use axum::Router;
 use axum::extract::Request;
 use axum::http::{HeaderValue, StatusCode, header};
-use axum::middleware::{Next, from_fn};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use service_kit::access::guard_http;
 use service_kit::http::admin_routes;
 use tonic::{Code, Status};
 
@@ -26,24 +27,28 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; st
 
 /// Every route of the HTTP port.
 pub(crate) fn router(edge: Edge) -> Router {
-    let admin = admin_routes(edge.self_monitor.clone());
+    let door = edge.door.clone();
+    let metrics = door.metrics.then(|| door.guard.clone());
+    let admin = admin_routes(edge.self_monitor.clone(), metrics);
+    // The dashboard's own files say nothing; what it shows, it fetches with a token.
     Router::new()
-        .route("/", get(page::html))
-        .route("/assets/dashboard.css", get(page::css))
-        .route("/assets/dashboard.js", get(page::js))
         .route("/api/v1/components", get(api::components))
         .route("/api/v1/components/{id}", get(api::component))
         .route("/api/v1/components/{id}/audits", get(api::audits))
         .route("/api/v1/findings", get(api::findings))
         .route("/api/v1/summary", get(api::summary))
         .route("/api/v1/threads/{id}", get(api::thread))
+        .route("/badge/{file}", get(badge::badge))
+        .route_layer(from_fn_with_state(door.guard, guard_http))
+        .route("/", get(page::html))
+        .route("/assets/dashboard.css", get(page::css))
+        .route("/assets/dashboard.js", get(page::js))
         .route(
             "/api/v1/receipts",
             post(receipts::take)
                 .options(receipts::preflight)
                 .layer(from_fn(receipts::allow_any_origin)),
         )
-        .route("/badge/{file}", get(badge::badge))
         .with_state(edge)
         .merge(admin)
         .fallback(not_found)
@@ -95,6 +100,7 @@ impl From<Status> for Failure {
         let code = match status.code() {
             Code::InvalidArgument => StatusCode::BAD_REQUEST,
             Code::NotFound => StatusCode::NOT_FOUND,
+            Code::PermissionDenied => StatusCode::FORBIDDEN,
             Code::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
             Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::INTERNAL_SERVER_ERROR,

@@ -17,11 +17,13 @@ impl MetricsSource for SelfMonitor {
     async fn metrics(&self, format: Exposition) -> Option<String> {
         let report = self.report().await.ok()?;
         let views = self.components().await.ok()?;
-        Some(page(format, &report, &views))
+        let mut page = page(format, &report, &views);
+        self.reloads.write(&mut page, "monitor");
+        Some(page.finish())
     }
 }
 
-fn page(format: Exposition, report: &SelfReport, views: &[ComponentView]) -> String {
+fn page(format: Exposition, report: &SelfReport, views: &[ComponentView]) -> Page {
     let mut page = Page::new(format);
     page.gauge("monitor_build_info", "The version that runs; always 1.")
         .count(&[("version", env!("CARGO_PKG_VERSION"))], 1);
@@ -54,7 +56,7 @@ fn page(format: Exposition, report: &SelfReport, views: &[ComponentView]) -> Str
         "1 where the working loop has turned and its tick came in time, else 0.",
     )
     .count(&[], u64::from(report.proven));
-    page.finish()
+    page
 }
 
 fn audits(page: &mut Page, report: &SelfReport) {
@@ -335,7 +337,7 @@ mod tests {
 
     #[test]
     fn the_page_shows_verdicts_and_findings() {
-        let page = page(Exposition::Prometheus, &report(), &views(1));
+        let page = page(Exposition::Prometheus, &report(), &views(1)).finish();
         for line in [
             "monitor_audits_total{verdict=\"VERDICT_DOWN\"} 3",
             "monitor_audits_total{verdict=\"VERDICT_HEALTHY\"} 0",
@@ -362,7 +364,7 @@ mod tests {
 
     #[test]
     fn the_page_stays_bounded_and_says_what_it_hides() {
-        let page = page(Exposition::OpenMetrics, &report(), &views(3_000));
+        let page = page(Exposition::OpenMetrics, &report(), &views(3_000)).finish();
         assert_eq!(page.matches("monitor_component_verdict{").count(), 2_000);
         assert!(page.contains("monitor_components_hidden 1000\n"));
         assert!(page.contains("monitor_components 3000\n"));

@@ -8,6 +8,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use monitorable::monitor::v1::ReportEventsRequest;
 use serde_json::Value;
+use service_kit::access::Action;
 
 use super::Failure;
 use crate::edge::Edge;
@@ -23,6 +24,23 @@ pub(super) async fn take(
     State(edge): State<Edge>,
     request: Request,
 ) -> Result<Json<Value>, Failure> {
+    let identity = edge
+        .door
+        .guard
+        .identify_request(request.headers(), request.extensions())
+        .map_err(|refusal| {
+            tracing::info!(%refusal, "a witness is not known");
+            Failure::new(
+                StatusCode::UNAUTHORIZED,
+                format!("Authorization: {refusal}"),
+            )
+        })?;
+    if let Some(Err(denied)) = identity
+        .as_deref()
+        .map(|identity| identity.may(Action::Report))
+    {
+        return Err(Failure::new(StatusCode::FORBIDDEN, denied.to_string()));
+    }
     let body = to_bytes(request.into_body(), MAX_BODY_BYTES)
         .await
         .map_err(|_| {
@@ -33,15 +51,18 @@ pub(super) async fn take(
         })?;
     let report: ReportEventsRequest =
         json::read(&body).map_err(|error| Failure::new(StatusCode::BAD_REQUEST, error))?;
-    let response = take_report(&edge.fleet, report).await?;
+    let response = take_report(&edge.fleet, report, identity.as_deref()).await?;
     Ok(Json(json::write(&response)))
 }
 
-/// Whether a browser of another origin may send a report: it may, without credentials.
+/// Whether a browser of another origin may send a report: it may, with a token where one is needed, and without cookies.
 pub(super) async fn preflight() -> Response {
     let headers = [
         (header::ACCESS_CONTROL_ALLOW_METHODS, "POST, OPTIONS"),
-        (header::ACCESS_CONTROL_ALLOW_HEADERS, "content-type"),
+        (
+            header::ACCESS_CONTROL_ALLOW_HEADERS,
+            "authorization, content-type",
+        ),
         (header::ACCESS_CONTROL_MAX_AGE, PREFLIGHT_SECONDS),
     ];
     (StatusCode::NO_CONTENT, headers).into_response()

@@ -5,7 +5,9 @@ use axum::http::{Request, StatusCode, header};
 use axum::response::Response;
 use monitorable::monitor::v1 as wire;
 use monitorable::monitor::v1::monitor_server::Monitor;
+use service_kit::access::Guard;
 use service_kit::clock::Clock;
+use service_kit::reload::ReloadStatus;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
@@ -13,7 +15,7 @@ use tower::ServiceExt;
 use super::router;
 use crate::edge::monitor::MonitorService;
 use crate::edge::self_report::{Fingerprint, SelfMonitor};
-use crate::edge::{Edge, EdgeLimits};
+use crate::edge::{Door, Edge, EdgeLimits};
 use crate::fleet;
 use crate::fleet::settings::{FleetSettings, Identity};
 use crate::probe::ProbeSet;
@@ -39,12 +41,23 @@ fn edge() -> Edge {
     let shutdown = CancellationToken::new();
     let (_, changes) = watch::channel(Fingerprint::default());
     Edge {
-        self_monitor: SelfMonitor::new(fleet.clone(), identity, clock, shutdown.clone()),
+        self_monitor: SelfMonitor::new(
+            fleet.clone(),
+            identity,
+            clock,
+            shutdown.clone(),
+            ReloadStatus::default(),
+        ),
         fleet,
         probes,
         changes,
         limits: EdgeLimits { watchers_max: 1 },
         shutdown,
+        door: Door {
+            guard: Guard::open(clock),
+            reflection: true,
+            metrics: true,
+        },
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a setting's value may be, and how it is read.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// A value that can be written in a file, a variable or a flag.
@@ -25,6 +26,12 @@ impl Setting for String {
             toml::Value::String(text) => Ok(text.clone()),
             other => Err(format!("{other} is not a text; write it in quotes")),
         }
+    }
+}
+
+impl Setting for PathBuf {
+    fn parse(written: &toml::Value) -> Result<Self, String> {
+        String::parse(written).map(Self::from)
     }
 }
 

@@ -67,6 +67,11 @@ impl Batch {
         self.receipts.receipts.push(receipt);
     }
 
+    /// How many events it had, refused ones among them.
+    pub(super) fn len(&self) -> usize {
+        self.receipts.receipts.len()
+    }
+
     /// The events for the hub, and the receipts to fill with its answer.
     pub(super) fn split(self) -> (Vec<Event>, Receipts) {
         (self.events, self.receipts)
@@ -117,6 +122,8 @@ fn write(receipt: &mut Receipt, outcome: Outcome) {
 
 #[cfg(test)]
 mod tests {
+    use service_kit::rate::Rate;
+
     use super::*;
     use crate::hub::epoch::Epoch;
 
@@ -126,6 +133,7 @@ mod tests {
         max_message_bytes: 4_096,
         max_streams: 1,
         stream_batches: 1,
+        max_rate: Rate(0),
     };
 
     fn event(event_id: &str) -> AgentEvent {

@@ -2,6 +2,7 @@
 
 mod batch;
 mod json;
+mod rates;
 #[cfg(test)]
 mod stories;
 mod stream;
@@ -16,15 +17,19 @@ use monitorable::bridge::v1::{
     GetEgressRequest, GetEgressResponse, GetRunLedgerRequest, GetRunLedgerResponse, PublishRequest,
     PublishResponse, PublishStreamRequest,
 };
+use service_kit::access::identity_of;
+use service_kit::clock::Clock;
+use service_kit::rate::Rate;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::{Code, Request, Response, Status, Streaming};
 
+use super::access::may_write;
 use super::convert::{hub_status, run_ledger};
-use super::readers::EVENTS_PATH;
 use crate::hub::api::HubHandle;
 use batch::Batch;
+use rates::Rates;
 
 /// Limits of the door.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +44,8 @@ pub(crate) struct IngestLimits {
     pub(crate) max_streams: usize,
     /// Batches of one stream that wait for their answers. At it no more is read: back-pressure.
     pub(crate) stream_batches: usize,
+    /// Events a second of one agent. Over it a call fails and a stream waits.
+    pub(crate) max_rate: Rate,
 }
 
 /// The service.
@@ -46,25 +53,28 @@ pub(crate) struct IngestLimits {
 pub(crate) struct Ingest {
     hub: HubHandle,
     limits: IngestLimits,
+    rates: Arc<Rates>,
     streams: Arc<Semaphore>,
     draining: CancellationToken,
-    http_port: u16,
+    egress: GetEgressResponse,
 }
 
-/// The service, ready to be served. Open streams end once `draining` is cancelled; `http_port` is
+/// The service, ready to be served. Open streams end once `draining` is cancelled; `egress` says
 /// where readers connect.
 pub(crate) fn routes(
     hub: HubHandle,
     limits: IngestLimits,
     draining: CancellationToken,
-    http_port: u16,
+    egress: GetEgressResponse,
+    clock: Clock,
 ) -> Routes {
     let ingest = Ingest {
         hub,
         limits,
+        rates: Arc::new(Rates::new(limits.max_rate, clock)),
         streams: Arc::new(Semaphore::new(limits.max_streams)),
         draining,
-        http_port,
+        egress,
     };
     let server = AgentEventsServer::new(ingest).max_decoding_message_size(limits.max_message_bytes);
     let router = Routes::new(server).into_axum_router();
@@ -91,7 +101,13 @@ impl AgentEvents for Ingest {
         &self,
         request: Request<PublishRequest>,
     ) -> Result<Response<PublishResponse>, Status> {
-        let batch = Batch::check(request.into_inner().events, &self.limits)?;
+        let identity = identity_of(&request);
+        let caller = rates::caller(&request, identity.as_deref());
+        let events = request.into_inner().events;
+        may_write(identity.as_deref(), &events)?;
+        let count = events.len();
+        let batch = Batch::check(events, &self.limits)?;
+        self.rates.take_or_refuse(&caller, count)?;
         let (events, receipts) = batch.split();
         let published = self.hub.publish(events, receipts.rejected()).await;
         let outcomes = published.map_err(hub_status)?;
@@ -112,14 +128,16 @@ impl AgentEvents for Ingest {
                 "streams: {limit} are open, and no more are allowed"
             ))
         })?;
-        let answers = stream::open(
-            self.hub.clone(),
-            self.limits,
-            self.draining.clone(),
-            request.into_inner(),
-            permit,
-        );
-        Ok(Response::new(answers))
+        let identity = identity_of(&request);
+        let taking = stream::Taking {
+            caller: rates::caller(&request, identity.as_deref()),
+            rates: self.rates.clone(),
+            hub: self.hub.clone(),
+            limits: self.limits,
+            draining: self.draining.clone(),
+            identity,
+        };
+        Ok(Response::new(taking.open(request.into_inner(), permit)))
     }
 
     async fn get_run_ledger(
@@ -141,9 +159,6 @@ impl AgentEvents for Ingest {
         &self,
         _request: Request<GetEgressRequest>,
     ) -> Result<Response<GetEgressResponse>, Status> {
-        Ok(Response::new(GetEgressResponse {
-            http_port: self.http_port.into(),
-            path: EVENTS_PATH.to_owned(),
-        }))
+        Ok(Response::new(self.egress.clone()))
     }
 }

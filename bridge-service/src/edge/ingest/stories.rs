@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use monitorable::bridge::v1::agent_events_client::AgentEventsClient;
 use monitorable::bridge::v1::{
-    AgentEvent, GetEgressRequest, GetRunLedgerRequest, PublishRequest, PublishStreamRequest,
-    PublishStreamResponse, Receipt, Status as ReceiptStatus,
+    AgentEvent, GetEgressRequest, GetEgressResponse, GetRunLedgerRequest, PublishRequest,
+    PublishStreamRequest, PublishStreamResponse, Receipt, Status as ReceiptStatus,
 };
 use service_kit::clock::Clock;
 use service_kit::grpc::{GrpcLimits, serve};
+use service_kit::rate::Rate;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -28,7 +29,16 @@ const LIMITS: IngestLimits = IngestLimits {
     max_message_bytes: 8_192,
     max_streams: 2,
     stream_batches: 2,
+    max_rate: Rate(0),
 };
+
+fn egress() -> GetEgressResponse {
+    GetEgressResponse {
+        http_port: HTTP_PORT.into(),
+        path: "/v1/events".to_owned(),
+        tls: false,
+    }
+}
 
 struct Door {
     client: AgentEventsClient<Channel>,
@@ -46,9 +56,9 @@ impl Door {
         let draining = CancellationToken::new();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let routes = routes(handle, LIMITS, draining.clone(), HTTP_PORT);
+        let routes = routes(handle, LIMITS, draining.clone(), egress(), Clock::system());
         let never = CancellationToken::new();
-        tokio::spawn(serve(listener, routes, GrpcLimits::default(), never));
+        tokio::spawn(serve(listener.into(), routes, GrpcLimits::default(), never));
         let client = AgentEventsClient::connect(format!("http://{address}"))
             .await
             .unwrap();

@@ -1,9 +1,11 @@
 //! One publish stream: batches are taken in order while earlier ones wait for their answers.
 
 use std::pin::Pin;
+use std::sync::Arc;
 
 use futures_util::stream;
-use monitorable::bridge::v1::{PublishStreamRequest, PublishStreamResponse};
+use monitorable::bridge::v1::{AgentEvent, PublishStreamRequest, PublishStreamResponse};
+use service_kit::access::Identity;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio_stream::Stream;
 use tokio_util::sync::CancellationToken;
@@ -11,6 +13,8 @@ use tonic::{Code, Status, Streaming};
 
 use super::IngestLimits;
 use super::batch::{Batch, Receipts};
+use super::rates::Rates;
+use crate::edge::access::may_write;
 use crate::edge::convert::hub_status;
 use crate::hub::api::{Command, HubError, HubHandle};
 use crate::hub::event::Outcome;
@@ -25,61 +29,93 @@ enum Taken {
     End(Status),
 }
 
-/// Starts reading the stream; the permit is given back when reading ends.
-pub(super) fn open(
-    hub: HubHandle,
-    limits: IngestLimits,
-    draining: CancellationToken,
-    requests: Streaming<PublishStreamRequest>,
-    permit: OwnedSemaphorePermit,
-) -> Answers {
-    let (taken, waiting) = mpsc::channel(limits.stream_batches);
-    tokio::spawn(async move {
-        read(&hub, &limits, &draining, requests, taken).await;
-        drop(permit);
-    });
-    Box::pin(stream::unfold(Some(waiting), next_answer))
+/// What a stream's batches go through.
+pub(super) struct Taking {
+    pub(super) hub: HubHandle,
+    pub(super) limits: IngestLimits,
+    pub(super) draining: CancellationToken,
+    pub(super) rates: Arc<Rates>,
+    /// Whose account the events are taken from.
+    pub(super) caller: String,
+    /// `None`: nobody needs to be known.
+    pub(super) identity: Option<Arc<Identity>>,
 }
 
-/// Takes a request only where its answer has a place to wait, so nothing grows without bound: a
-/// client that does not read its answers is not read either.
-async fn read(
-    hub: &HubHandle,
-    limits: &IngestLimits,
-    draining: &CancellationToken,
-    mut requests: Streaming<PublishStreamRequest>,
-    taken: mpsc::Sender<Taken>,
-) {
-    loop {
-        let Ok(place) = taken.reserve().await else {
-            return;
-        };
-        let request = tokio::select! {
-            request = requests.message() => request,
-            () = draining.cancelled() => Err(hub_status(HubError::Draining)),
-            () = taken.closed() => return,
-        };
-        let batch = match request {
-            Ok(Some(request)) => Batch::check(request.events, limits),
-            Ok(None) => return,
-            Err(status) => Err(too_large_as_exhausted(status)),
-        };
-        match batch {
-            Ok(batch) => {
-                let (events, receipts) = batch.split();
-                let (reply, answer) = oneshot::channel();
-                let rejected = receipts.rejected();
-                // Told one after the other, so that the hub sees them in the stream's order.
-                hub.tell(Command::Publish {
-                    events,
-                    rejected,
-                    reply,
-                })
-                .await;
-                place.send(Taken::Batch(receipts, answer));
+impl Taking {
+    /// Starts reading the stream; the permit is given back when reading ends.
+    pub(super) fn open(
+        self,
+        requests: Streaming<PublishStreamRequest>,
+        permit: OwnedSemaphorePermit,
+    ) -> Answers {
+        let (taken, waiting) = mpsc::channel(self.limits.stream_batches);
+        tokio::spawn(async move {
+            self.read(requests, taken).await;
+            drop(permit);
+        });
+        Box::pin(stream::unfold(Some(waiting), next_answer))
+    }
+
+    /// Takes a request only where its answer has a place to wait, so nothing grows without bound: a
+    /// client that does not read its answers is not read either.
+    async fn read(
+        &self,
+        mut requests: Streaming<PublishStreamRequest>,
+        taken: mpsc::Sender<Taken>,
+    ) {
+        let Self { hub, draining, .. } = self;
+        loop {
+            let Ok(place) = taken.reserve().await else {
+                return;
+            };
+            let request = tokio::select! {
+                request = requests.message() => request,
+                () = draining.cancelled() => Err(hub_status(HubError::Draining)),
+                () = taken.closed() => return,
+            };
+            let batch = match request {
+                Ok(Some(request)) => self.check(request.events),
+                Ok(None) => return,
+                Err(status) => Err(too_large_as_exhausted(status)),
+            };
+            match batch {
+                Ok(batch) => {
+                    if !self.wait_for_room(batch.len(), &taken).await {
+                        return;
+                    }
+                    let (events, receipts) = batch.split();
+                    let (reply, answer) = oneshot::channel();
+                    let rejected = receipts.rejected();
+                    // Told one after the other, so that the hub sees them in the stream's order.
+                    hub.tell(Command::Publish {
+                        events,
+                        rejected,
+                        reply,
+                    })
+                    .await;
+                    place.send(Taken::Batch(receipts, answer));
+                }
+                Err(status) => return place.send(Taken::End(status)),
             }
-            Err(status) => return place.send(Taken::End(status)),
         }
+    }
+
+    /// An agent over its rate is not refused here: it is read later, which slows it down. False:
+    /// the stream is over.
+    async fn wait_for_room(&self, count: usize, taken: &mpsc::Sender<Taken>) -> bool {
+        while let Err(wait) = self.rates.take(&self.caller, count) {
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = self.draining.cancelled() => return true,
+                () = taken.closed() => return false,
+            }
+        }
+        true
+    }
+
+    fn check(&self, events: Vec<AgentEvent>) -> Result<Batch, Status> {
+        may_write(self.identity.as_deref(), &events)?;
+        Batch::check(events, &self.limits)
     }
 }
 

@@ -8,11 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use service_kit::rate::Account;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::decoder::{Decoder, Incoming};
 use super::frame;
 use super::message::{self, Message};
+use super::session::Session;
 use super::socket::{Signal, Socket};
 use crate::edge::readers::Readers;
 use crate::hub::api::{Command, ConnectionId};
@@ -27,6 +29,7 @@ const READS_PER_TURN: usize = 4;
 #[derive(Debug, Default)]
 struct Turn {
     alive: bool,
+    messages: usize,
     acknowledged: Option<u64>,
     pong: Option<Bytes>,
     end: Option<End>,
@@ -49,11 +52,21 @@ pub(super) async fn run(
     socket: Arc<Socket>,
     id: ConnectionId,
     mut decoder: Decoder,
+    mut session: Option<Box<Session>>,
     permit: OwnedSemaphorePermit,
 ) {
     let mut listening = true;
-    let mut turn = understand(&readers, &mut decoder);
+    let mut turn = understand(&readers, &mut session, &mut decoder);
+    let rate = readers.limits.max_message_rate;
+    let mut account = Account::new(rate, readers.clock.now().monotonic);
     loop {
+        let mut over = |messages| {
+            let now = readers.clock.now().monotonic;
+            account.take(messages, rate, now).is_err()
+        };
+        if turn.messages > 0 && listening && over(turn.messages) {
+            turn.end = Some(End::Refused(CloseReason::TooManyMessages));
+        }
         let end = turn.end.take();
         if turn.alive {
             // Also where it is the last turn: what was acknowledged before the end counts.
@@ -69,12 +82,23 @@ pub(super) async fn run(
             }
             Some(End::Refused(reason)) => {
                 listening = false;
+                session = None;
                 Box::pin(readers.hub.tell(Command::Close(id, reason))).await;
             }
         }
         turn = Turn::default();
-        match socket.signal(listening).await {
-            Signal::Readable => turn = read(&readers, &socket, &mut decoder),
+        let signal = match &mut session {
+            None => socket.signal(listening).await,
+            Some(session) => tokio::select! {
+                signal = socket.signal(listening) => signal,
+                reason = session.lapsed() => {
+                    turn.end = Some(End::Refused(reason));
+                    continue;
+                }
+            },
+        };
+        match signal {
+            Signal::Readable => turn = read(&readers, &socket, &mut session, &mut decoder),
             Signal::Writable => Box::pin(readers.hub.tell(Command::Writable(id))).await,
             Signal::Released => break Box::pin(finish_closing(&socket, &mut decoder)).await,
         }
@@ -94,12 +118,17 @@ async fn tell(readers: &Readers, id: ConnectionId, turn: Turn) {
     }
 }
 
-fn read(readers: &Readers, socket: &Socket, decoder: &mut Decoder) -> Turn {
+fn read(
+    readers: &Readers,
+    socket: &Socket,
+    session: &mut Option<Box<Session>>,
+    decoder: &mut Decoder,
+) -> Turn {
     let mut turn = Turn::default();
     for _ in 0..READS_PER_TURN {
         match socket.read_into(decoder) {
             Ok(0) => turn.end = Some(End::Gone),
-            Ok(_) => merge(&mut turn, understand(readers, decoder)),
+            Ok(_) => merge(&mut turn, understand(readers, session, decoder)),
             Err(error) if error.kind() == ErrorKind::WouldBlock => break,
             Err(_) => turn.end = Some(End::Gone),
         }
@@ -112,20 +141,26 @@ fn read(readers: &Readers, socket: &Socket, decoder: &mut Decoder) -> Turn {
 
 fn merge(turn: &mut Turn, later: Turn) {
     turn.alive |= later.alive;
+    turn.messages += later.messages;
     turn.acknowledged = turn.acknowledged.max(later.acknowledged);
     turn.pong = later.pong.or(turn.pong.take());
     turn.end = later.end;
 }
 
 /// Takes every whole message that the decoder has.
-fn understand(readers: &Readers, decoder: &mut Decoder) -> Turn {
+fn understand(
+    readers: &Readers,
+    session: &mut Option<Box<Session>>,
+    decoder: &mut Decoder,
+) -> Turn {
     let mut turn = Turn::default();
     while turn.end.is_none() {
         match decoder.next(readers.limits.max_frame_bytes) {
             Ok(None) => break,
             Ok(Some(incoming)) => {
                 turn.alive = true;
-                take(readers, &mut turn, incoming);
+                turn.messages += 1;
+                take(session, &mut turn, incoming);
             }
             Err(violation) => {
                 tracing::debug!(what = violation.what, "a client broke the protocol");
@@ -136,7 +171,7 @@ fn understand(readers: &Readers, decoder: &mut Decoder) -> Turn {
     turn
 }
 
-fn take(readers: &Readers, turn: &mut Turn, incoming: Incoming) {
+fn take(session: &mut Option<Box<Session>>, turn: &mut Turn, incoming: Incoming) {
     match incoming {
         Incoming::Pong => {}
         Incoming::Ping(payload) => turn.pong = Some(frame::pong(&payload)),
@@ -146,9 +181,8 @@ fn take(readers: &Readers, turn: &mut Turn, incoming: Incoming) {
                 turn.acknowledged = turn.acknowledged.max(Some(sequence));
             }
             Ok(Message::Authenticate(token)) => {
-                if readers.tokens.needed() && !readers.tokens.accept(&token) {
-                    turn.end = Some(End::Refused(CloseReason::Unauthenticated));
-                }
+                let renewed = session.as_mut().map(|session| session.renew(&token));
+                turn.end = renewed.and_then(Result::err).map(End::Refused);
             }
             Err(what) => {
                 tracing::debug!(what, "a client sent a message that is not known");
@@ -175,6 +209,9 @@ async fn answer_close(readers: &Readers, socket: &Socket, id: ConnectionId, code
 /// bytes would be reset, and the goodbye lost with it.
 pub(super) async fn finish_closing(socket: &Socket, decoder: &mut Decoder) {
     let answered = async {
+        if socket.flush().await.is_err() {
+            return;
+        }
         while let Ok(1..) = socket.wait_and_read_into(decoder).await {
             // After a violation nothing can be understood; then the peer's end is waited for.
             while let Ok(Some(incoming)) = decoder.next(READ_AWAY_BYTES) {

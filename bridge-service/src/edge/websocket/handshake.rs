@@ -2,9 +2,10 @@
 
 use axum::response::Response;
 use http::{HeaderMap, HeaderValue, Request, StatusCode, Version, header};
+use service_kit::access::bearer;
 use tungstenite::handshake::derive_accept_key;
 
-use crate::edge::readers::{bearer, list_contains, refusal};
+use crate::edge::readers::{list_contains, refusal};
 use crate::hub::event::Subprotocol;
 
 /// A subprotocol of this form carries the token, since browsers can set no header.
@@ -59,13 +60,13 @@ impl Handshake {
             invalid("Sec-WebSocket-Key: allowed is the base64 form of 16 bytes, such as dGhlIHNhbXBsZSBub25jZQ==")
         })?;
         let offers = Offers::read(headers);
-        let header_token = bearer(headers).map_err(invalid)?.map(str::to_owned);
+        let header_token = bearer(headers).map_err(|refusal| invalid(&refusal.to_string()))?;
         let (chosen, subprotocol) = offers.choose().map_err(|text| invalid(&text))?;
         Ok(Self {
             accept_key: derive_accept_key(key),
             subprotocol,
             chosen,
-            token: header_token.or(offers.token),
+            token: header_token.map(str::to_owned).or(offers.token),
         })
     }
 

@@ -7,7 +7,9 @@ mod handshake;
 #[cfg(feature = "hot-paths")]
 pub(crate) mod hot_paths;
 mod message;
+mod session;
 mod socket;
+mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,9 +19,11 @@ use axum::response::Response;
 use http::StatusCode;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use service_kit::accept::{Connection, Peer};
+use service_kit::access::Identity;
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::access::may_read;
 use super::ingest::validate::is_synthetic;
 use super::query::{self, Refused, Wanted};
 use super::readers::{Readers, refusal};
@@ -29,6 +33,7 @@ use crate::hub::goodbye;
 use decoder::{Decoder, Incoming};
 use handshake::Handshake;
 use message::Message;
+use session::Session;
 use socket::{Socket, SocketOutlet};
 
 /// How long the switch of protocols may take after it was answered.
@@ -39,6 +44,7 @@ struct Opening {
     readers: Arc<Readers>,
     encoding: Encoding,
     token: Option<String>,
+    peer: Option<Peer>,
     /// `None`: a thread that nobody may read.
     wanted: Option<Wanted>,
     permit: OwnedSemaphorePermit,
@@ -69,6 +75,7 @@ pub(super) fn upgrade(readers: &Arc<Readers>, mut request: Request) -> Response 
             transport: Transport::WebSocket,
         },
         token: handshake.token,
+        peer: request.extensions().get::<Peer>().cloned(),
         wanted,
         permit,
     };
@@ -85,47 +92,67 @@ impl Opening {
             return;
         };
         let Some((socket, mut decoder)) = bare(upgraded) else {
-            tracing::error!("an upgraded connection is not a bare TCP socket");
+            tracing::debug!("an upgraded connection could not be taken over");
             return;
         };
-        let reason = match self.authenticate(&socket, &mut decoder).await {
-            Ok(()) => match self.wanted.clone() {
-                Some(wanted) => return self.subscribe(socket, decoder, wanted).await,
-                None => CloseReason::Forbidden,
-            },
+        let reason = match self.admit(&socket, &mut decoder).await {
+            Ok((wanted, session)) => return self.subscribe(socket, decoder, wanted, session).await,
             Err(Some(reason)) => reason,
             Err(None) => return,
         };
         self.say_goodbye(&socket, decoder, reason).await;
     }
 
+    /// Who is there, and whether they may read what they want.
+    ///
     /// # Errors
     /// The reason for a goodbye; `None` where the client is gone.
+    async fn admit(
+        &self,
+        socket: &Socket,
+        decoder: &mut Decoder,
+    ) -> Result<(Wanted, Option<Box<Session>>), Option<CloseReason>> {
+        let identity = self.authenticate(socket, decoder).await?;
+        let wanted = self.wanted.clone().ok_or(CloseReason::Forbidden)?;
+        let Some(identity) = identity else {
+            return Ok((wanted, None));
+        };
+        if let Err(denied) = may_read(&identity, &wanted.thread_id) {
+            tracing::info!(%denied, "a reader was refused");
+            return Err(Some(CloseReason::Forbidden));
+        }
+        let session = Session::begin(&self.readers.guard, identity, &wanted.thread_id);
+        Ok((wanted, Some(Box::new(session))))
+    }
+
+    /// Who is there; `None` where nobody needs to be known.
+    ///
+    /// # Errors
+    /// As [`Opening::admit`].
     async fn authenticate(
         &self,
         socket: &Socket,
         decoder: &mut Decoder,
-    ) -> Result<(), Option<CloseReason>> {
-        let tokens = &self.readers.tokens;
-        if !tokens.needed() {
-            return Ok(());
-        }
-        let from_frame;
-        let token = match &self.token {
-            Some(token) => token,
-            None => {
+    ) -> Result<Option<Arc<Identity>>, Option<CloseReason>> {
+        let guard = &self.readers.guard;
+        let shown = guard.identify(self.token.as_deref(), self.peer.as_ref());
+        let identified = match shown {
+            // Nothing that is known came with the handshake, so a token must come in a frame.
+            Err(_) if self.token.is_none() => {
                 let timeout = self.readers.limits.auth_frame_timeout;
                 let frame = self.auth_frame(socket, decoder);
-                from_frame = tokio::time::timeout(timeout, frame)
+                let token = tokio::time::timeout(timeout, frame)
                     .await
                     .map_err(|_| Some(CloseReason::Unauthenticated))??;
-                &from_frame
+                guard.identify(Some(&token), None)
             }
+            identified => identified,
         };
-        match tokens.accept(token) {
-            true => Ok(()),
-            false => Err(Some(CloseReason::Unauthenticated)),
-        }
+        identified.map_err(|refusal| {
+            let address = self.peer.as_ref().map(|peer| peer.address);
+            tracing::info!(?address, %refusal, "a reader is not known");
+            Some(CloseReason::Unauthenticated)
+        })
     }
 
     /// The token of the first message.
@@ -161,7 +188,13 @@ impl Opening {
         }
     }
 
-    async fn subscribe(self, socket: Socket, decoder: Decoder, wanted: Wanted) {
+    async fn subscribe(
+        self,
+        socket: Socket,
+        decoder: Decoder,
+        wanted: Wanted,
+        session: Option<Box<Session>>,
+    ) {
         let socket = Arc::new(socket);
         let synthetic = is_synthetic(&wanted.thread_id);
         let outlet = Box::new(SocketOutlet(socket.clone()));
@@ -178,7 +211,9 @@ impl Opening {
                     readers, permit, ..
                 } = self;
                 let tasks = readers.tasks.clone();
-                tasks.spawn(connection::run(readers, socket, id, decoder, permit));
+                tasks.spawn(connection::run(
+                    readers, socket, id, decoder, session, permit,
+                ));
             }
             Err(error) => {
                 tracing::debug!(%error, "a reader was not taken");
@@ -200,10 +235,12 @@ impl Opening {
 
 /// Takes the socket back from hyper, with the bytes that it had read already.
 fn bare(upgraded: Upgraded) -> Option<(Socket, Decoder)> {
-    let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
+    let parts = upgraded.downcast::<TokioIo<Connection>>().ok()?;
     let mut decoder = Decoder::default();
     decoder.feed(&parts.read_buf);
-    Some((Socket::new(parts.io.into_inner()), decoder))
+    let socket = Socket::new(parts.io.into_inner().into_parts());
+    socket.read_decrypted(&mut decoder).ok()?;
+    Some((socket, decoder))
 }
 
 const fn close_reason(error: &SubscribeError) -> CloseReason {

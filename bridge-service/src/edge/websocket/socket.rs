@@ -10,7 +10,10 @@ use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 use tokio::net::TcpStream;
 
+use service_kit::accept::{Parts, Place};
+
 use super::decoder::Decoder;
+use super::tls::Tls;
 use crate::hub::api::Outlet;
 
 /// Chunks handed to the kernel in one call.
@@ -37,14 +40,20 @@ pub(super) enum Signal {
 #[derive(Debug)]
 pub(super) struct Socket {
     stream: TcpStream,
+    /// `None`: it is not encrypted.
+    tls: Option<Tls>,
+    /// Counts the socket among those of its address.
+    _place: Place,
     task: AtomicWaker,
     flags: AtomicU8,
 }
 
 impl Socket {
-    pub(super) fn new(stream: TcpStream) -> Self {
+    pub(super) fn new(parts: Parts) -> Self {
         Self {
-            stream,
+            stream: parts.stream,
+            tls: parts.tls.map(Tls::new),
+            _place: parts.place,
             task: AtomicWaker::new(),
             flags: AtomicU8::new(0),
         }
@@ -78,9 +87,12 @@ impl Socket {
         if self.has(RELEASED) {
             return Poll::Ready(Signal::Released);
         }
-        if self.has(BLOCKED) && self.stream.poll_write_ready(context).is_ready() {
-            self.clear(BLOCKED);
-            return Poll::Ready(Signal::Writable);
+        while self.has(BLOCKED) && self.stream.poll_write_ready(context).is_ready() {
+            // Anything but a full socket is found by whoever writes next.
+            if !matches!(self.try_flush(), Err(error) if error.kind() == ErrorKind::WouldBlock) {
+                self.clear(BLOCKED);
+                return Poll::Ready(Signal::Writable);
+            }
         }
         if listening && self.stream.poll_read_ready(context).is_ready() {
             return Poll::Ready(Signal::Readable);
@@ -88,11 +100,48 @@ impl Socket {
         Poll::Pending
     }
 
+    /// Sends what TLS has encrypted and the kernel has not taken.
+    fn try_flush(&self) -> Result<()> {
+        match &self.tls {
+            Some(tls) => tls.flush(&self.stream),
+            None => Ok(()),
+        }
+    }
+
+    /// The same, and waits until all is sent.
+    ///
+    /// # Errors
+    /// Where the peer is gone.
+    pub(super) async fn flush(&self) -> Result<()> {
+        loop {
+            match self.try_flush() {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.stream.writable().await?;
+                }
+                done => return done,
+            }
+        }
+    }
+
+    /// Takes what TLS had decrypted before it was this socket's.
+    ///
+    /// # Errors
+    /// Where the peer broke TLS.
+    pub(super) fn read_decrypted(&self, decoder: &mut Decoder) -> Result<usize> {
+        match &self.tls {
+            Some(tls) => tls.read_decrypted(decoder),
+            None => Ok(0),
+        }
+    }
+
     /// Reads what has come, without waiting. 0: the peer sends no more.
     ///
     /// # Errors
     /// `WouldBlock` where nothing has come; any other: the peer is gone.
     pub(super) fn read_into(&self, decoder: &mut Decoder) -> Result<usize> {
+        if let Some(tls) = &self.tls {
+            return tls.read(&self.stream, decoder);
+        }
         let mut buffer = [0; READ_BYTES];
         let count = self.stream.try_read(&mut buffer)?;
         decoder.feed(&buffer[..count]);
@@ -118,6 +167,9 @@ impl Socket {
     /// # Errors
     /// Where the peer is gone.
     pub(super) async fn write_all(&self, mut bytes: &[u8]) -> Result<()> {
+        if let Some(tls) = &self.tls {
+            return self.write_all_encrypted(tls, bytes).await;
+        }
         while !bytes.is_empty() {
             self.stream.writable().await?;
             match self.stream.try_write(bytes) {
@@ -130,8 +182,23 @@ impl Socket {
         Ok(())
     }
 
+    async fn write_all_encrypted(&self, tls: &Tls, bytes: &[u8]) -> Result<()> {
+        let mut rest = Bytes::copy_from_slice(bytes);
+        while !rest.is_empty() {
+            match tls.write(&self.stream, std::slice::from_ref(&rest)) {
+                (_, Some(error)) if error.kind() != ErrorKind::WouldBlock => return Err(error),
+                (written, _) => rest = rest.slice(written..),
+            }
+            self.flush().await?;
+        }
+        Ok(())
+    }
+
     /// Writes until all is written or the kernel takes no more, so that its readiness is true.
     fn write_chunks(&self, chunks: &[Bytes]) -> (usize, Option<Error>) {
+        if let Some(tls) = &self.tls {
+            return tls.write(&self.stream, chunks);
+        }
         if let [only] = chunks {
             return self.write_one(only);
         }
@@ -173,6 +240,14 @@ impl Socket {
     }
 }
 
+impl Drop for Socket {
+    fn drop(&mut self) {
+        if let Some(tls) = &self.tls {
+            tls.say_end(&self.stream);
+        }
+    }
+}
+
 /// The hub's end of a socket.
 #[derive(Debug)]
 pub(super) struct SocketOutlet(pub(super) Arc<Socket>);
@@ -186,7 +261,10 @@ impl Outlet for SocketOutlet {
                 Ok(written)
             }
             (written, Some(error)) if error.kind() == ErrorKind::WouldBlock => {
-                if written > 0 {
+                // TLS may have taken all, and wait with the end of it.
+                if written == chunks.iter().map(Bytes::len).sum::<usize>() {
+                    socket.clear(INSIDE_FRAME);
+                } else if written > 0 {
                     socket.set(INSIDE_FRAME);
                 }
                 socket.set(BLOCKED);
@@ -207,6 +285,7 @@ impl Drop for SocketOutlet {
 
 #[cfg(test)]
 mod tests {
+    use service_kit::accept::{AcceptLimits, Port};
     use tokio::io::AsyncReadExt;
     use tokio::net::TcpListener;
 
@@ -215,8 +294,10 @@ mod tests {
     async fn pair() -> (Arc<Socket>, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
-        (Arc::new(Socket::new(accepted.unwrap().0)), client.unwrap())
+        let mut port = Port::new(listener, None, AcceptLimits::default());
+        let (client, accepted) = tokio::join!(TcpStream::connect(address), port.accept());
+        let socket = Socket::new(accepted.into_parts());
+        (Arc::new(socket), client.unwrap())
     }
 
     #[tokio::test]

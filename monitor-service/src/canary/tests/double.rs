@@ -356,6 +356,7 @@ impl AgentEvents for Bridge {
         Ok(Response::new(GetEgressResponse {
             http_port,
             path: "/v1/events".to_owned(),
+            tls: false,
         }))
     }
 }

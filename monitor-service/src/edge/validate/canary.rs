@@ -52,7 +52,7 @@ fn websocket_uri(field: &str, value: String) -> Result<String, Invalid> {
     }
     let refuse = |why: &str| {
         let shown = shown(&value);
-        let allowed = "allowed is ws://HOST:PORT/PATH without a query";
+        let allowed = "allowed is ws://HOST:PORT/PATH or wss://HOST:PORT/PATH without a query";
         Err(Invalid::new(field, format!("{shown} {why}; {allowed}")))
     };
     if value.len() > MAX_URI_BYTES {
@@ -61,8 +61,8 @@ fn websocket_uri(field: &str, value: String) -> Result<String, Invalid> {
     let Ok(uri) = value.parse::<Uri>() else {
         return refuse("is not a URI");
     };
-    if uri.scheme_str() != Some("ws") {
-        return refuse("is not ws");
+    if !matches!(uri.scheme_str(), Some("ws" | "wss")) {
+        return refuse("is neither ws nor wss");
     }
     if uri.authority().is_some_and(|it| it.as_str().contains('@')) {
         return refuse("holds a user name");
@@ -137,15 +137,14 @@ mod tests {
     #[test]
     fn addresses_that_are_not() {
         for (value, why) in [
-            ("http://127.0.0.1:1/v1/events", "is not ws"),
-            ("wss://127.0.0.1:1/v1/events", "is not ws"),
+            ("http://127.0.0.1:1/v1/events", "is neither ws nor wss"),
             ("ws://127.0.0.1/v1/events", "no port"),
             ("ws://127.0.0.1:0/", "no port"),
             ("ws://u:secret@127.0.0.1:1/", "user name"),
             ("ws://127.0.0.1:1/?thread_id=t", "query"),
             ("ws://127.0.0.1:1/#x", "fragment"),
             ("ws://a b:1/", "not a URI"),
-            ("/v1/events", "is not ws"),
+            ("/v1/events", "is neither ws nor wss"),
             (&format!("ws://127.0.0.1:1/{}", "x".repeat(600)), "512"),
         ] {
             let error = refused(wire::CanaryOptions {

@@ -1,0 +1,92 @@
+//! The guard at a door: it knows who is known now, and is told when that changes.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use axum::http::{Extensions, HeaderMap};
+use tokio::sync::watch;
+
+use super::control::{Lapse, lapsed};
+use super::{Access, Identity, Refusal, bearer};
+use crate::accept::Peer;
+use crate::clock::Clock;
+
+/// The guard of one door. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Guard {
+    /// `None`: the door stands open.
+    access: Option<watch::Receiver<Arc<Access>>>,
+    clock: Clock,
+}
+
+impl Guard {
+    /// A door through which whoever is known may come.
+    #[must_use]
+    pub fn new(access: watch::Receiver<Arc<Access>>, clock: Clock) -> Self {
+        Self {
+            access: Some(access),
+            clock,
+        }
+    }
+
+    /// A door that stands open: everybody may do everything.
+    #[must_use]
+    pub fn open(clock: Clock) -> Self {
+        Self {
+            access: None,
+            clock,
+        }
+    }
+
+    /// Whether somebody has to show who they are.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.access.is_some()
+    }
+
+    /// Who this request is of; `None` where nobody needs to be known.
+    ///
+    /// # Errors
+    /// Why they are not known.
+    pub fn identify_request(
+        &self,
+        headers: &HeaderMap,
+        extensions: &Extensions,
+    ) -> Result<Option<Arc<Identity>>, Refusal> {
+        if !self.is_closed() {
+            return Ok(None);
+        }
+        let token = bearer(headers)?;
+        self.identify(token, extensions.get::<Peer>())
+    }
+
+    /// Who shows this; `None` where nobody needs to be known.
+    ///
+    /// # Errors
+    /// Why they are not known.
+    pub fn identify(
+        &self,
+        token: Option<&str>,
+        peer: Option<&Peer>,
+    ) -> Result<Option<Arc<Identity>>, Refusal> {
+        let Some(access) = &self.access else {
+            return Ok(None);
+        };
+        let certificate = peer.and_then(|peer| peer.certificate.as_deref());
+        let access = access.borrow().clone();
+        access
+            .identify(token, certificate, self.clock.now().wall)
+            .map(Some)
+    }
+
+    /// Ends when what this identity has shown holds no longer.
+    pub fn lapse(&self, identity: Arc<Identity>) -> impl Future<Output = Lapse> + Send + 'static {
+        let (access, clock) = (self.access.clone(), self.clock);
+        async move {
+            match access {
+                Some(access) => lapsed(access, clock, identity).await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+}

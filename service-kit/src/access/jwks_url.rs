@@ -1,0 +1,127 @@
+//! Keys from a URL: fetched at the start, then again and again, since issuers change their keys.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::http::Uri;
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper_rustls::HttpsConnectorBuilder;
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use tokio::sync::watch;
+
+use super::{Access, Keys};
+
+/// Between two fetches, and between two attempts while one fails.
+const INTERVAL: Duration = Duration::from_secs(300);
+const RETRY: Duration = Duration::from_secs(10);
+/// How long one fetch may take.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// Largest document, in bytes.
+const MAX_BYTES: usize = 256 * 1024;
+
+/// Whether keys may be fetched from here.
+pub(super) fn check(url: &str) -> Result<(), &'static str> {
+    const ALLOWED: &str =
+        "is not allowed; allowed is https://HOST/PATH, or http:// to this machine itself";
+    let uri: Uri = url.parse().map_err(|_| ALLOWED)?;
+    let host = uri.host().unwrap_or_default();
+    let local = matches!(host, "localhost" | "127.0.0.1" | "[::1]");
+    match uri.scheme_str() {
+        _ if host.is_empty() || uri.authority().is_some_and(|it| it.as_str().contains('@')) => {
+            Err(ALLOWED)
+        }
+        Some("https") => Ok(()),
+        Some("http") if local => Ok(()),
+        _ => Err(ALLOWED),
+    }
+}
+
+/// Keeps `known` at what `configured` says with the keys of the URL added. The keys of the last
+/// fetch that went well hold until the next one that does.
+pub(super) async fn fetch_forever(
+    url: String,
+    mut configured: watch::Receiver<Arc<Access>>,
+    known: watch::Sender<Arc<Access>>,
+) {
+    let mut fetched = Keys::default();
+    loop {
+        let pause = match fetch(&url).await {
+            Ok(keys) => {
+                fetched = keys;
+                INTERVAL
+            }
+            Err(error) => {
+                tracing::warn!(%url, %error, "auth.jwks_url: no keys were fetched; those from before hold");
+                RETRY
+            }
+        };
+        let next = tokio::time::sleep(pause);
+        tokio::pin!(next);
+        loop {
+            let access = configured
+                .borrow_and_update()
+                .with_more_keys(fetched.clone());
+            known.send_replace(Arc::new(access));
+            tokio::select! {
+                () = &mut next => break,
+                changed = configured.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+}
+
+async fn fetch(url: &str) -> Result<Keys, String> {
+    let connector = HttpsConnectorBuilder::new()
+        .with_native_roots()
+        .map_err(|error| format!("the system's roots cannot be read: {error}"))?
+        .https_or_http()
+        .enable_http1()
+        .build();
+    let client: Client<_, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build(connector);
+    let uri: Uri = url.parse().map_err(|error| format!("{error}"))?;
+    let exchange = async {
+        let answer = client
+            .get(uri)
+            .await
+            .map_err(|error| format!("no answer: {error}"))?;
+        if !answer.status().is_success() {
+            return Err(format!("the answer is {}", answer.status()));
+        }
+        let body = Limited::new(answer.into_body(), MAX_BYTES).collect().await;
+        let body = body.map_err(|error| {
+            format!("the answer breaks off or is over {MAX_BYTES} bytes: {error}")
+        })?;
+        Keys::from_jwks(&body.to_bytes()).map_err(|why| format!("the answer {why}"))
+    };
+    let fetched = tokio::time::timeout(DEADLINE, exchange).await;
+    fetched.unwrap_or_else(|_| Err(format!("no whole answer within {DEADLINE:?}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_come_encrypted_or_from_this_machine() {
+        for good in [
+            "https://id.example/jwks",
+            "http://127.0.0.1:8/jwks",
+            "http://[::1]:8/",
+            "http://localhost/",
+        ] {
+            assert_eq!(check(good), Ok(()), "{good}");
+        }
+        for bad in [
+            "http://id.example/",
+            "id.example",
+            "https://",
+            "ftp://x/",
+            "https://a:b@x/",
+            "http://127.0.0.1.evil/",
+        ] {
+            assert!(check(bad).is_err(), "{bad}");
+        }
+    }
+}
