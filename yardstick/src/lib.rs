@@ -37,6 +37,28 @@ pub struct HotPath {
     pub prepare: fn(usize, Now) -> Work,
 }
 
+impl HotPath {
+    /// With its fields in their order.
+    #[must_use]
+    pub const fn new(
+        name: &'static str,
+        unit: &'static str,
+        grows: &'static str,
+        sizes: &'static [usize],
+        growth: f64,
+        prepare: fn(usize, Now) -> Work,
+    ) -> Self {
+        Self {
+            name,
+            unit,
+            grows,
+            sizes,
+            growth,
+            prepare,
+        }
+    }
+}
+
 /// One hot path at one size.
 #[derive(Clone, Copy, Debug)]
 pub struct Case {

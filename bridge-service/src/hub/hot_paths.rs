@@ -30,46 +30,28 @@ const ENCODING: Encoding = encoding(Subprotocol::Json, Transport::WebSocket);
 /// Each of them is done for every event, reader or question.
 #[rustfmt::skip]
 pub(crate) const PATHS: &[HotPath] = &[
-    path("hub/publish", "event", "events", TENFOLD, FLAT, publish),
-    path("hub/open", "event", "new threads", TENFOLD, FLAT, open),
-    path("hub/runs", "event", "open runs", TENFOLD, FLAT, runs),
-    path("hub/fan_out", "frame", "readers of a thread", TENFOLD, FLAT, fan_out),
-    path("hub/chat", "frame", "threads, a reader each", TENFOLD, FLAT, chat),
-    path("hub/catch_up", "frame", "events missed", &[10, 100, 1_000], FLAT, catch_up),
-    path("hub/acknowledge", "event", "readers", TENFOLD, FLAT, acknowledge),
-    path("hub/join", "reader", "readers of a thread", TENFOLD, FLAT, join),
-    path("hub/leave", "reader", "readers of a thread", TENFOLD, FLAT, leave),
-    path("hub/heartbeat", "frame", "quiet readers", TENFOLD, HEAP, heartbeat),
-    path("hub/expire", "event", "threads", TENFOLD, HEAP, expire),
-    path("hub/make_room", "event", "idle threads", TENFOLD, FLAT, make_room),
-    path("hub/report", "report", "quiet readers", TENFOLD, FLAT, report),
-    path("hub/inspect", "thread", "threads", TENFOLD, FLAT, inspect),
-    path("hub/window", "event", "events kept", TENFOLD, FLAT, window),
-    path("hub/ledger", "step", "runs", TENFOLD, FLAT, ledger),
-    path("hub/idempotency", "event", "ids remembered", TENFOLD, FLAT, idempotency),
-    path("encode/json", "event", "", SAME, FLAT, encode_json),
-    path("encode/ag_ui", "event", "", SAME, FLAT, encode_ag_ui),
-    path("encode/cloud_events", "event", "", SAME, FLAT, encode_cloud_events),
-    path("encode/sse", "event", "", SAME, FLAT, encode_sse),
+    HotPath::new("hub/publish", "event", "events", TENFOLD, FLAT, publish),
+    HotPath::new("hub/open", "event", "new threads", TENFOLD, FLAT, open),
+    HotPath::new("hub/runs", "event", "open runs", TENFOLD, FLAT, runs),
+    HotPath::new("hub/fan_out", "frame", "readers of a thread", TENFOLD, FLAT, fan_out),
+    HotPath::new("hub/chat", "frame", "threads, a reader each", TENFOLD, FLAT, chat),
+    HotPath::new("hub/catch_up", "frame", "events missed", &[10, 100, 1_000], FLAT, catch_up),
+    HotPath::new("hub/acknowledge", "event", "readers", TENFOLD, FLAT, acknowledge),
+    HotPath::new("hub/join", "reader", "readers of a thread", TENFOLD, FLAT, join),
+    HotPath::new("hub/leave", "reader", "readers of a thread", TENFOLD, FLAT, leave),
+    HotPath::new("hub/heartbeat", "frame", "quiet readers", TENFOLD, HEAP, heartbeat),
+    HotPath::new("hub/expire", "event", "threads", TENFOLD, HEAP, expire),
+    HotPath::new("hub/make_room", "event", "idle threads", TENFOLD, FLAT, make_room),
+    HotPath::new("hub/report", "report", "quiet readers", TENFOLD, FLAT, report),
+    HotPath::new("hub/inspect", "thread", "threads", TENFOLD, FLAT, inspect),
+    HotPath::new("hub/window", "event", "events kept", TENFOLD, FLAT, window),
+    HotPath::new("hub/ledger", "step", "runs", TENFOLD, FLAT, ledger),
+    HotPath::new("hub/idempotency", "event", "ids remembered", TENFOLD, FLAT, idempotency),
+    HotPath::new("encode/json", "event", "", SAME, FLAT, encode_json),
+    HotPath::new("encode/ag_ui", "event", "", SAME, FLAT, encode_ag_ui),
+    HotPath::new("encode/cloud_events", "event", "", SAME, FLAT, encode_cloud_events),
+    HotPath::new("encode/sse", "event", "", SAME, FLAT, encode_sse),
 ];
-
-const fn path(
-    name: &'static str,
-    unit: &'static str,
-    grows: &'static str,
-    sizes: &'static [usize],
-    growth: f64,
-    prepare: fn(usize, Now) -> Work,
-) -> HotPath {
-    HotPath {
-        name,
-        unit,
-        grows,
-        sizes,
-        growth,
-        prepare,
-    }
-}
 
 const fn encoding(subprotocol: Subprotocol, transport: Transport) -> Encoding {
     Encoding {

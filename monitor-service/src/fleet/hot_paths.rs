@@ -23,33 +23,15 @@ const TREE: f64 = 1.5;
 /// Each of them is done for every audit, beat or report.
 #[rustfmt::skip]
 pub(crate) const PATHS: &[HotPath] = &[
-    path("fleet/beat", "beat", "components", &[10, 100, 1_000], TREE, beat),
-    path("fleet/audit", "audit", "components", &[10, 100, 1_000], TREE, audit),
-    path("fleet/quiet_tick", "component", "components", &[10, 100, 1_000], TREE, quiet_tick),
-    path("rules/open_runs", "run", "open runs", TENFOLD, FLAT, rules_over_runs),
-    path("rules/settled", "evaluation", "finished runs", TENFOLD, FLAT, rules_over_settled),
-    path("evidence/events", "event", "events of a run", TENFOLD, FLAT, events),
-    path("evidence/runs", "event", "runs, a thread each", TENFOLD, FLAT, runs),
-    path("evidence/readers", "report", "readers of a thread", &[10, 100, 1_000], FLAT, readers),
+    HotPath::new("fleet/beat", "beat", "components", &[10, 100, 1_000], TREE, beat),
+    HotPath::new("fleet/audit", "audit", "components", &[10, 100, 1_000], TREE, audit),
+    HotPath::new("fleet/quiet_tick", "component", "components", &[10, 100, 1_000], TREE, quiet_tick),
+    HotPath::new("rules/open_runs", "run", "open runs", TENFOLD, FLAT, rules_over_runs),
+    HotPath::new("rules/settled", "evaluation", "finished runs", TENFOLD, FLAT, rules_over_settled),
+    HotPath::new("evidence/events", "event", "events of a run", TENFOLD, FLAT, events),
+    HotPath::new("evidence/runs", "event", "runs, a thread each", TENFOLD, FLAT, runs),
+    HotPath::new("evidence/readers", "report", "readers of a thread", &[10, 100, 1_000], FLAT, readers),
 ];
-
-const fn path(
-    name: &'static str,
-    unit: &'static str,
-    grows: &'static str,
-    sizes: &'static [usize],
-    growth: f64,
-    prepare: fn(usize, Now) -> Work,
-) -> HotPath {
-    HotPath {
-        name,
-        unit,
-        grows,
-        sizes,
-        growth,
-        prepare,
-    }
-}
 
 /// A monitor of as many components that are well, each watched and audited.
 struct World {

@@ -6,14 +6,10 @@ use yardstick::{FLAT, HotPath, Work};
 use super::decoder::{Decoder, Incoming};
 
 /// What a client sends for each event that it got.
-pub(crate) const PATHS: &[HotPath] = &[HotPath {
-    name: "websocket/decode",
-    unit: "message",
-    grows: "messages read at once",
-    sizes: &[10, 100, 1_000],
-    growth: FLAT,
-    prepare: decode,
-}];
+#[rustfmt::skip]
+pub(crate) const PATHS: &[HotPath] = &[
+    HotPath::new("websocket/decode", "message", "messages read at once", &[10, 100, 1_000], FLAT, decode),
+];
 
 /// More than any message here takes.
 const MAX_BYTES: usize = 4_096;
