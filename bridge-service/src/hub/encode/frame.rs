@@ -88,11 +88,18 @@ fn finish_web_socket(mut buffer: Vec<u8>) -> Bytes {
 fn finish_server_sent_event(head: &[u8], payload: &[u8]) -> Bytes {
     let mut event = Vec::with_capacity(head.len() + payload.len() + 16);
     event.extend_from_slice(head);
-    // A JSON text may hold line breaks between its tokens; each line is a data line of its own.
-    for line in payload.split(|byte| matches!(byte, b'\n' | b'\r')) {
+    let mut data = |line: &[u8]| {
         event.extend_from_slice(b"data: ");
         event.extend_from_slice(line);
         event.push(b'\n');
+    };
+    // A JSON text may hold line breaks between its tokens; each line is a data line of its own. Few
+    // do, and to look for a byte costs a fraction of looking at each.
+    if payload.contains(&b'\n') || payload.contains(&b'\r') {
+        let lines = payload.split(|byte| matches!(byte, b'\n' | b'\r'));
+        lines.for_each(data);
+    } else {
+        data(payload);
     }
     event.push(b'\n');
     event.into()
