@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 use service_kit::clock::Clock;
 
 use crate::check::Faults;
+use crate::cpu::Meter;
 use crate::failure::Failure;
 use crate::payload::Stamp;
-use crate::process::{Server, cpu_seconds};
+use crate::process::Server;
 use crate::publisher::{BATCH, Message, Publisher};
 use crate::readers::{LOOK, Readers};
 use crate::result::Figures;
@@ -191,16 +192,12 @@ impl Load {
         pace: Pace,
         span: Duration,
     ) -> Result<Figures, Failure> {
-        let clock = Clock::system();
-        let own = std::process::id();
         self.readers.delays.reset();
-        let start = clock.now().monotonic;
-        let (cpu, load_cpu) = (server.cpu_seconds(), cpu_seconds(own));
         let (deliveries, complete) = (self.readers.deliveries, self.readers.complete);
+        let meter = Meter::start(server);
         self.run(pace, Until::Passed(span)).await?;
-        let seconds = clock.now().since(start).as_secs_f64();
-        let cpu = server.cpu_seconds() - cpu;
-        let load_cpu = cpu_seconds(own) - load_cpu;
+        let used = meter.read();
+        let seconds = used.passed.as_secs_f64();
         let deliveries = self.readers.deliveries - deliveries;
         let events = self.readers.complete - complete;
         let at = |quantile| self.readers.delays.value_at_quantile(quantile) as f64;
@@ -209,9 +206,10 @@ impl Load {
         Ok(Figures {
             events_per_second: events as f64 / seconds,
             deliveries_per_second: deliveries as f64 / seconds,
-            cpu_us_per_delivery: cpu * 1e6 / deliveries as f64,
-            server_cpu_percent: 100.0 * cpu / seconds,
-            load_cpu_percent: 100.0 * load_cpu / seconds,
+            cpu_us_per_delivery: used.server * 1e6 / deliveries as f64,
+            server_cpu_percent: used.server_percent,
+            load_cpu_percent: used.load_percent,
+            others_cpu_percent: used.others_percent,
             p50_us,
             p99_us,
             p999_us,

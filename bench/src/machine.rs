@@ -25,32 +25,34 @@ pub(crate) fn pin(core: usize) -> Result<(), Failure> {
     })
 }
 
-/// Raises the limit of open files for this process and those that it starts. Where it cannot be
-/// raised so far, says what it is.
-///
-/// # Errors
-/// Where fewer than `needed` may be open.
-pub(crate) fn allow_open_files(needed: u64) -> Result<(), Failure> {
-    let now = getrlimit(Resource::Nofile);
-    let enough = |limit: Option<u64>| limit.is_none_or(|limit| limit >= needed);
-    if enough(now.current) {
-        return Ok(());
+/// Raises the limit of open files for this process and those that it starts, to `wanted` or as far
+/// as it can be raised; returns how many may be open.
+pub(crate) fn allow_open_files(wanted: u64) -> u64 {
+    let limit = getrlimit(Resource::Nofile);
+    let enough = |limit: Option<u64>| limit.is_none_or(|limit| limit >= wanted);
+    let raised = |maximum: Option<u64>, current: u64| {
+        let limit = Rlimit {
+            current: Some(current),
+            maximum,
+        };
+        setrlimit(Resource::Nofile, limit)
+            .is_ok()
+            .then_some(current)
+    };
+    if enough(limit.current) {
+        return wanted;
     }
-    let maximum = if enough(now.maximum) {
-        now.maximum
+    let most = limit.maximum.unwrap_or(wanted).min(wanted);
+    let current = limit.current.unwrap_or(wanted);
+    // Beyond the hard limit with the rights for it; else up to it.
+    let beyond = if enough(limit.maximum) {
+        limit.maximum
     } else {
-        Some(needed)
+        Some(wanted)
     };
-    let wanted = Rlimit {
-        current: Some(needed),
-        maximum,
-    };
-    setrlimit(Resource::Nofile, wanted).map_err(|error| {
-        Failure::new(format!(
-            "open files: {needed} are needed, {:?} are allowed, and more cannot be had: {error}",
-            now.maximum
-        ))
-    })
+    raised(beyond, wanted)
+        .or_else(|| raised(limit.maximum, most))
+        .unwrap_or(current)
 }
 
 /// What the figures were measured on.

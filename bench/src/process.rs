@@ -8,6 +8,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use service_kit::clock::Clock;
 
+use crate::cpu::Cpu;
 use crate::failure::Failure;
 use crate::machine;
 
@@ -95,9 +96,9 @@ impl Server {
         self.child.id()
     }
 
-    /// Processor time that it and its children have used, in seconds, to the kernel's 10 ms.
-    pub(crate) fn cpu_seconds(&self) -> f64 {
-        family(self.pid()).into_iter().map(cpu_seconds).sum()
+    /// Processor time that it and its children have used, to the kernel's 10 ms.
+    pub(crate) fn cpu(&self) -> Cpu {
+        family(self.pid()).into_iter().map(Cpu::of).sum()
     }
 
     /// Resident memory of it and its children, in KiB.
@@ -150,20 +151,6 @@ fn family(pid: u32) -> Vec<u32> {
         .collect()
 }
 
-/// Processor time that a process has used, in seconds.
-pub(crate) fn cpu_seconds(pid: u32) -> f64 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    ticks(&stat) as f64 / rustix::param::clock_ticks_per_second() as f64
-}
-
-/// User and system time of a `/proc/PID/stat`: the 12th and 13th field after the name, which
-/// stands in parentheses and may hold anything.
-fn ticks(stat: &str) -> u64 {
-    let fields = stat.rsplit(')').next().unwrap_or_default();
-    let times = fields.split_whitespace().skip(11).take(2);
-    times.filter_map(|time| time.parse::<u64>().ok()).sum()
-}
-
 fn resident_kib(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -174,12 +161,6 @@ fn resident_kib(pid: u32) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn processor_time_is_read_past_a_name_with_spaces() {
-        let stat = "7 (a ) b) S 1 7 7 0 -1 4194560 100 0 0 0 250 150 0 0 20 0 1 0 5 0 0";
-        assert_eq!(ticks(stat), 400);
-    }
 
     #[test]
     fn this_process_has_memory() {

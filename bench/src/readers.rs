@@ -21,8 +21,8 @@ use crate::timer::Timer;
 
 /// Readers that shake hands at once, while connecting.
 const CONNECTING: usize = 64;
-/// Connections from one source address: fewer than its ports.
-const PER_SOURCE: usize = 20_000;
+/// Connections from one source address: far fewer than its ports.
+const PER_SOURCE: usize = 10_000;
 /// What one read may bring.
 const READ_BYTES: usize = 128 * 1024;
 /// Sockets looked after between two looks at what is to be sent.

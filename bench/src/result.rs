@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::check::Faults;
+use crate::cpu::DISTURBED_PERCENT;
 
 /// One measurement of delivery.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -17,6 +18,8 @@ pub(crate) struct Figures {
     pub(crate) server_cpu_percent: f64,
     /// The same of the load. Near 100 it was the load that was measured.
     pub(crate) load_cpu_percent: f64,
+    /// Everything else on the machine, outside the kernel.
+    pub(crate) others_cpu_percent: f64,
     /// From sending to reading.
     pub(crate) p50_us: f64,
     pub(crate) p99_us: f64,
@@ -24,6 +27,13 @@ pub(crate) struct Figures {
     /// Memory of the server at the end.
     pub(crate) resident_kib: f64,
     pub(crate) faults: Faults,
+}
+
+impl Figures {
+    /// Whether something else used the cores meanwhile.
+    pub(crate) fn disturbed(&self) -> bool {
+        self.others_cpu_percent > DISTURBED_PERCENT
+    }
 }
 
 /// One way to measure one system.
@@ -37,6 +47,20 @@ pub(crate) struct Row {
 }
 
 impl Row {
+    /// What the row is called: what was wrong with it belongs to its name.
+    pub(crate) fn name(&self, name: &str) -> String {
+        let disturbed = self.rounds.iter().filter(|round| round.disturbed()).count();
+        let mut name = name.to_owned();
+        if disturbed > 0 {
+            name += &format!(" ({disturbed} rounds disturbed by other work)");
+        }
+        if !self.failures.is_empty() {
+            let failed = self.failures.len();
+            name += &format!(" ({failed} rounds FAILED: {})", self.failures.join("; "));
+        }
+        name
+    }
+
     /// The middle of a figure over the rounds; NaN where there is none.
     pub(crate) fn median(&self, of: impl Fn(&Figures) -> f64) -> f64 {
         median(self.rounds.iter().map(of).collect())

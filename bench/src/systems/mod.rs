@@ -15,7 +15,7 @@ use crate::publisher::Publisher;
 use crate::readers::{Manner, Readers};
 
 /// A server that can be measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum System {
     /// The bridge, its events by a publish stream.
     Bridge,

@@ -15,7 +15,7 @@ const DELIVERY: Delivery = Delivery {
     readers: 1_000,
     threads: 1,
     // The replay window of one thread holds 1,024 events.
-    filling: 2_000,
+    filling: 1_100,
     filling_under_way: 64,
     modes: &[
         mode(ONE, Pace::UnderWay(1)),

@@ -8,7 +8,6 @@ use monitorable::monitor::v1::{Component, RegisterComponentRequest, RemoveCompon
 use tonic::transport::Channel;
 
 use super::Plan;
-use super::delivery::name_of;
 use crate::failure::Failure;
 use crate::load::{Load, Pace, Until};
 use crate::machine::LOAD_CORE;
@@ -86,7 +85,7 @@ fn section(rows: &[Row; 2], span: Duration) -> Section {
     ];
     let lines = rows.iter().map(|row| {
         vec![
-            name_of(row, row.mode),
+            row.name(row.mode),
             format!("{:.3}", row.median(|figures| figures.p50_us) / 1e3),
             format!("{:.3}", row.median(|figures| figures.p99_us) / 1e3),
             format!("{:.3}", row.median(|figures| figures.p999_us) / 1e3),

@@ -21,7 +21,8 @@ use crate::report::{Bar, Section, Table, number};
 use crate::result::Figures;
 use crate::systems::bridge::{Bridge, FILLING, STEADY, channel};
 
-const READERS: usize = 100;
+/// Few, so that each thread has much to deliver.
+const READERS: usize = 20;
 /// Readers that never read, each beside one that does.
 const STALLED: usize = 10;
 const CALM: Pace = Pace::PerSecond(5_000.0);
