@@ -22,6 +22,9 @@ struct Entry {
     #[serde(default)]
     metadata: HashMap<String, String>,
     tls: Option<TlsEntry>,
+    /// A file with the token that the component is shown with every call, and to read the monitor's
+    /// own runs back: `metadata` and `canary.token` in one, and out of the settings.
+    token_file: Option<PathBuf>,
     #[serde(default)]
     canary: CanaryEntry,
 }
@@ -38,8 +41,6 @@ struct CanaryEntry {
     websocket_uri: String,
     #[serde(default)]
     token: String,
-    /// A file that holds the token and nothing else, in its place.
-    token_file: Option<PathBuf>,
 }
 
 /// TLS options as files, since PEM in a settings file invites keys into version control.
@@ -99,9 +100,17 @@ pub(crate) fn read(
     settings: &ProbeSettings,
     follow: &mut dyn FnMut(&Path),
 ) -> Result<Target, String> {
-    let entry: Entry = toml::Value::Table(table)
+    let mut entry: Entry = toml::Value::Table(table)
         .try_into()
         .map_err(|error: toml::de::Error| format!("{path}: {}", error.message()))?;
+    if let Some(file) = &entry.token_file {
+        follow(file);
+        let token =
+            token(file).map_err(|why| format!("{path}.token_file: {}: {why}", file.display()))?;
+        let shown = format!("Bearer {token}");
+        entry.metadata.insert("authorization".to_owned(), shown);
+        entry.canary.token = token;
+    }
     let tls = entry.tls;
     let tls = tls.map(|tls| read_files(path, tls, follow)).transpose()?;
     let component = wire::Component {
@@ -110,16 +119,12 @@ pub(crate) fn read(
         labels: entry.labels,
         tls,
         metadata: entry.metadata,
-        canary: Some(canary(path, entry.canary, follow)?),
+        canary: Some(canary(path, entry.canary)?),
     };
     target(component, &format!("{path}."), settings).map_err(|error| error.0)
 }
 
-fn canary(
-    path: &str,
-    entry: CanaryEntry,
-    follow: &mut dyn FnMut(&Path),
-) -> Result<wire::CanaryOptions, String> {
+fn canary(path: &str, entry: CanaryEntry) -> Result<wire::CanaryOptions, String> {
     let field = format!("{path}.canary.interval");
     let interval = entry.interval.map(|text| {
         let span = humantime::parse_duration(&text)
@@ -127,19 +132,11 @@ fn canary(
         prost_types::Duration::try_from(span)
             .map_err(|error| format!("{field}: {text:?} is not allowed: {error}"))
     });
-    let token = match entry.token_file {
-        None => entry.token,
-        Some(file) => {
-            follow(&file);
-            token(&file)
-                .map_err(|why| format!("{path}.canary.token_file: {}: {why}", file.display()))?
-        }
-    };
     Ok(wire::CanaryOptions {
         disabled: entry.disabled,
         interval: interval.transpose()?,
         websocket_uri: entry.websocket_uri,
-        token,
+        token: entry.token,
     })
 }
 
@@ -207,16 +204,14 @@ mod tests {
         file.write_all(b"hush\n").unwrap();
         let path = file.path().display();
         let component = "[[components]]\ncomponent_id = 'a'\nendpoint = 'http://127.0.0.1:1'\n";
-        let settings = load(&format!(
-            "{component}canary = {{ token_file = '{path}' }}\n"
-        ));
-        assert_eq!(settings.unwrap().components[0].canary.token, "hush");
-        let nowhere = load(&format!(
-            "{component}canary = {{ token_file = '/nowhere' }}\n"
-        ));
+        let settings = load(&format!("{component}token_file = '{path}'\n"));
+        let target = settings.unwrap().components.remove(0);
+        assert_eq!(target.canary.token, "hush");
+        assert_eq!(target.metadata["authorization"], "Bearer hush");
+        let nowhere = load(&format!("{component}token_file = '/nowhere'\n"));
         let error = nowhere.unwrap_err();
         assert!(
-            error.contains("components[0].canary.token_file: /nowhere"),
+            error.contains("components[0].token_file: /nowhere"),
             "{error}"
         );
     }

@@ -276,7 +276,7 @@ async fn components_come_and_go_with_the_endpoint_slices() {
     let config = folder.path().join("monitor.toml");
     let settings = text("kubernetes/monitor/monitor.toml");
     let settings = settings.replace("/etc/monitor-secret", &shown(folder.path()));
-    std::fs::write(folder.path().join("canary-token"), TOKEN).unwrap();
+    std::fs::write(folder.path().join("token"), TOKEN).unwrap();
     let settings = format!(
         "{settings}kubeconfig = '{}'\nkeep = '1s'\n",
         shown(&kubeconfig)

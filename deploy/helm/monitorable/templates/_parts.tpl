@@ -66,9 +66,11 @@ env:
   - { name: BRIDGE_GRPC_LISTEN, value: "[::]:50051" }
   - { name: BRIDGE_HTTP_LISTEN, value: "[::]:8080" }
   - { name: BRIDGE_LOG_FORMAT, value: json }
+  # Who may publish, read and audit.
+  - { name: BRIDGE_AUTH_ACCESS_FILE, value: /etc/bridge-secret/access.toml }
   {{- include "settings" .Values.bridge.settings | nindent 2 }}
-envFrom:
-  - secretRef: { name: {{ .Values.bridge.existingSecret }} }
+volumeMounts:
+  - { name: bridge-secret, mountPath: /etc/bridge-secret, readOnly: true }
 ports:
   - { name: grpc, containerPort: 50051 }
   - { name: http, containerPort: 8080 }
@@ -78,8 +80,6 @@ resources: {{- toYaml .Values.bridge.resources | nindent 2 }}
 {{- define "monitor.container" -}}
 image: "{{ .Values.monitor.image.repository }}:{{ .Values.monitor.image.tag | default .Chart.AppVersion }}"
 imagePullPolicy: {{ .Values.monitor.image.pullPolicy }}
-envFrom:
-  - secretRef: { name: {{ .Values.monitor.existingSecret }} }
 resources: {{- toYaml .Values.monitor.resources | nindent 2 }}
 volumeMounts:
   - { name: monitor-config, mountPath: /etc/monitor, readOnly: true }
@@ -88,9 +88,12 @@ volumeMounts:
 
 {{- define "monitor.secret" -}}
 - name: monitor-secret
-  secret:
-    secretName: {{ .Values.monitor.existingSecret }}
-    items: [{ key: canary-token, path: canary-token }]
+  secret: { secretName: {{ .Values.monitor.existingSecret }} }
+{{- end }}
+
+{{- define "bridge.secret" -}}
+- name: bridge-secret
+  secret: { secretName: {{ .Values.bridge.existingSecret }} }
 {{- end }}
 
 {{- define "monitor.env" -}}
@@ -98,5 +101,12 @@ volumeMounts:
 - { name: MONITOR_GRPC_LISTEN, value: "[::]:50061" }
 - { name: MONITOR_HTTP_LISTEN, value: "[::]:8090" }
 - { name: MONITOR_LOG_FORMAT, value: json }
+# Who may look, register and report.
+- { name: MONITOR_AUTH_ACCESS_FILE, value: /etc/monitor-secret/access.toml }
+{{- $secret := .Values.monitor.existingSecret }}
+{{- range $name, $key := dict "MONITOR_ALERT_WEBHOOK_URL" "webhook-url" "MONITOR_ALERT_DEAD_MAN_URL" "dead-man-url" }}
+- name: {{ $name }}
+  valueFrom: { secretKeyRef: { name: {{ $secret }}, key: {{ $key }}, optional: true } }
+{{- end }}
 {{- include "settings" .Values.monitor.settings }}
 {{- end }}
