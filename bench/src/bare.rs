@@ -16,7 +16,8 @@ use tonic::{Request, Response, Status};
 
 use crate::failure::Failure;
 
-struct Bare;
+/// Always serving.
+pub(crate) struct Bare;
 
 #[tonic::async_trait]
 impl Health for Bare {

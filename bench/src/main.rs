@@ -1,5 +1,6 @@
 //! How fast the two services are, beside the best of their kind, with every event checked.
 
+mod audits;
 mod bare;
 mod calls;
 mod check;
@@ -57,6 +58,9 @@ struct Options {
     /// Serve the bare health check that W5 measures, and nothing else.
     #[arg(long, hide = true)]
     serve_health: bool,
+    /// Serve so many of the components that W4 lets the monitor audit, and nothing else.
+    #[arg(long, hide = true, value_name = "COUNT")]
+    serve_components: Option<usize>,
 }
 
 fn main() -> ExitCode {
@@ -64,10 +68,11 @@ fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
-    let done = match runtime {
-        Ok(runtime) if options.serve_health => runtime.block_on(bare::serve()),
-        Ok(runtime) => runtime.block_on(run(&options)),
-        Err(error) => Err(error.into()),
+    let done = match (runtime, options.serve_components) {
+        (Ok(runtime), _) if options.serve_health => runtime.block_on(bare::serve()),
+        (Ok(runtime), Some(count)) => runtime.block_on(audits::components::serve(count)),
+        (Ok(runtime), None) => runtime.block_on(run(&options)),
+        (Err(error), _) => Err(error.into()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

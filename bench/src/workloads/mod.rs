@@ -1,5 +1,6 @@
 //! One file a workload.
 
+mod audits;
 mod chat;
 mod delivery;
 mod fan_out;
@@ -21,6 +22,7 @@ pub(crate) enum Workload {
     FanOut,
     Chat,
     Idle,
+    Audits,
     Unary,
     Monitored,
     Overload,
@@ -51,10 +53,15 @@ impl Plan {
 
 impl Workload {
     /// Name, and what it is, in the order in which they run.
-    const ALL: [(Self, &'static str, &'static str); 6] = [
+    const ALL: [(Self, &'static str, &'static str); 7] = [
         (Self::FanOut, "w1", "fan-out: one thread, 1,000 readers"),
         (Self::Chat, "w2", "chat: 10,000 threads with a reader each"),
         (Self::Idle, "w3", "10,000 and 50,000 idle connections"),
+        (
+            Self::Audits,
+            "w4",
+            "audits of 1,000 and of 10,000 components",
+        ),
         (
             Self::Unary,
             "w5",
@@ -82,6 +89,7 @@ impl Workload {
             Self::FanOut => fan_out::run(plan).await,
             Self::Chat => chat::run(plan).await,
             Self::Idle => idle::run(plan).await,
+            Self::Audits => audits::run(plan).await,
             Self::Unary => unary::run(plan),
             Self::Monitored => monitored::run(plan).await,
             Self::Overload => overload::run(plan).await,

@@ -3,15 +3,13 @@
 //!
 //! They serve `grpc.health.v1` too, so that any health prober can be measured beside the monitor.
 
-use std::io::Write as _;
 use std::net::{Ipv4Addr, Shutdown, SocketAddr};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures_util::stream;
-use monitorable::grpc_health::v1 as health;
+use monitorable::grpc_health::v1::health_server::HealthServer;
 use monitorable::monitorable::v1::monitorable_server::{Monitorable, MonitorableServer};
 use monitorable::monitorable::v1::{
     Check, DeliveryMetrics, GetHealthStatusRequest, GetHealthStatusResponse, GetMetricsRequest,
@@ -22,16 +20,26 @@ use service_kit::clock::{Clock, Now};
 use socket2::SockRef;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio_stream::Stream;
+use tokio::time::MissedTickBehavior;
+use tokio_stream::wrappers::{IntervalStream, TcpListenerStream};
+use tokio_stream::{Stream, StreamExt};
 use tonic::transport::Server;
 use tonic::{Request, Response, Status};
+
+use crate::bare::Bare;
+use crate::failure::Failure;
 
 /// Connections that may wait to be accepted: a whole crowd may be registered at once.
 const BACKLOG: u32 = 16_384;
 /// Components that can die: for each of their connections there is a second file descriptor.
 pub(crate) const MORTALS: usize = 100;
-/// What the line begins with that says where the crowd listens.
-pub(crate) const GREETING: &str = "crowd listening on port ";
+/// What the lines begin with that say where the components listen, and where orders are taken.
+pub(crate) const COMPONENTS: &str = "components";
+pub(crate) const ORDERS: &str = "orders";
+/// Longest silence of a watch stream where none is asked for.
+const SILENCE: Duration = Duration::from_secs(30);
+/// A beat comes after this part of the longest silence, as the services do it.
+const EARLY: f64 = 0.6;
 
 /// The address of one component.
 pub(crate) fn address(index: usize, port: u16) -> SocketAddr {
@@ -43,7 +51,9 @@ fn index(address: SocketAddr) -> Option<usize> {
     let SocketAddr::V4(address) = address else {
         return None;
     };
-    let [_, high, middle, low] = address.ip().octets();
+    let [127, high, middle, low] = address.ip().octets() else {
+        return None;
+    };
     let number = u32::from_be_bytes([0, high.checked_sub(1)?, middle, low]);
     usize::try_from(number).ok()?.checked_sub(1)
 }
@@ -58,9 +68,14 @@ struct Member {
     sequence: AtomicU64,
     /// Its counters no longer add up.
     lies: AtomicBool,
-    dead: AtomicBool,
+    life: Mutex<Life>,
+}
+
+#[derive(Debug, Default)]
+struct Life {
+    over: bool,
     /// Its open connections, where it is one of the [`MORTALS`], so that its death can cut them.
-    sockets: Mutex<Vec<socket2::Socket>>,
+    sockets: Vec<socket2::Socket>,
 }
 
 struct Crowd {
@@ -68,83 +83,102 @@ struct Crowd {
     began: Now,
 }
 
-/// Serves `size` components until standard input ends. A line `lie N` or `die N` there changes
+/// Serves so many components until whoever gives orders is gone. A line `lie N` or `die N` changes
 /// one of them.
-pub(crate) async fn serve(size: usize) {
-    let crowd = Arc::new(Crowd {
-        members: (0..size).map(|_| Member::default()).collect(),
-        began: Clock::system().now(),
-    });
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.bind((Ipv4Addr::UNSPECIFIED, 0).into()).unwrap();
-    let listener = socket.listen(BACKLOG).unwrap();
-    println!("{GREETING}{}", listener.local_addr().unwrap().port());
-    std::io::stdout().flush().unwrap();
+///
+/// # Errors
+/// Where it cannot, or an order is none.
+pub(crate) async fn serve(size: usize) -> Result<(), Failure> {
+    let crowd = Arc::new(Crowd::new(size));
+    let socket = TcpSocket::new_v4()?;
+    // All addresses of the loopback at once; others are turned away.
+    socket.bind((Ipv4Addr::UNSPECIFIED, 0).into())?;
+    let listener = socket.listen(BACKLOG)?;
+    let orders = TcpListener::bind("127.0.0.1:0").await?;
+    println!("{COMPONENTS} listening on {}", listener.local_addr()?);
+    println!("{ORDERS} listening on {}", orders.local_addr()?);
+    let admitting = crowd.clone();
+    let incoming = TcpListenerStream::new(listener)
+        .filter_map(move |connection| connection.map(|it| admitting.admit(it)).transpose());
     let serving = Server::builder()
         .add_service(MonitorableServer::new(Served(crowd.clone())))
-        .add_service(health::health_server::HealthServer::new(Serving))
-        .serve_with_incoming(incoming(listener, crowd.clone()));
+        .add_service(HealthServer::new(Bare))
+        .serve_with_incoming(incoming);
     tokio::select! {
-        served = serving => served.unwrap(),
-        () = obey(&crowd) => {}
+        served = serving => served.map_err(|error| Failure::new(error.to_string())),
+        obeyed = obey(&orders, &crowd) => obeyed,
     }
 }
 
-async fn obey(crowd: &Crowd) {
-    let mut lines = BufReader::new(tokio::io::stdin()).lines();
-    while let Some(line) = lines.next_line().await.unwrap() {
-        let (deed, index) = line.split_once(' ').unwrap();
-        let member = &crowd.members[index.parse::<usize>().unwrap()];
-        match deed {
-            "lie" => member.lies.store(true, Ordering::Relaxed),
-            "die" => member.die(),
-            other => panic!("{other:?} is no deed; allowed are lie and die"),
-        }
+async fn obey(orders: &TcpListener, crowd: &Crowd) -> Result<(), Failure> {
+    let (connection, _) = orders.accept().await?;
+    let mut lines = BufReader::new(connection).lines();
+    while let Some(line) = lines.next_line().await? {
+        crowd.obey(&line).ok_or_else(|| {
+            Failure::new(format!(
+                "the order {line:?} is none; allowed are `lie N` with N below {} and `die N` with N \
+                 below {MORTALS} too",
+                crowd.members.len()
+            ))
+        })?;
     }
-}
-
-fn incoming(
-    listener: TcpListener,
-    crowd: Arc<Crowd>,
-) -> impl Stream<Item = std::io::Result<TcpStream>> {
-    stream::unfold((listener, crowd), |(listener, crowd)| async {
-        loop {
-            let (connection, _) = listener.accept().await.unwrap();
-            let member = connection.local_addr().ok().and_then(index);
-            let Some(member) = member.filter(|index| *index < crowd.members.len()) else {
-                continue;
-            };
-            if crowd.members[member].admit(&connection, member < MORTALS) {
-                return Some((Ok(connection), (listener, crowd)));
-            }
-        }
-    })
+    Ok(())
 }
 
 impl Member {
-    fn admit(&self, connection: &TcpStream, mortal: bool) -> bool {
-        connection.set_nodelay(true).unwrap();
-        let mut sockets = self.sockets.lock().unwrap();
-        if self.dead.load(Ordering::Relaxed) {
-            return false;
+    /// Keeps a mortal's connection; `None` where its life is over.
+    fn admit(&self, connection: &TcpStream, mortal: bool) -> Option<()> {
+        let mut life = self.life.lock().ok()?;
+        if mortal && !life.over {
+            // Those that ended are let go, or a prober would use up all files.
+            life.sockets.retain(|socket| socket.peer_addr().is_ok());
+            let socket = SockRef::from(connection).try_clone().ok()?;
+            life.sockets.push(socket);
         }
-        if mortal {
-            sockets.push(SockRef::from(connection).try_clone().unwrap());
-        }
-        true
+        (!life.over).then_some(())
     }
 
-    fn die(&self) {
-        let mut sockets = self.sockets.lock().unwrap();
-        self.dead.store(true, Ordering::Relaxed);
-        for socket in sockets.drain(..) {
+    fn die(&self) -> Option<()> {
+        let mut life = self.life.lock().ok()?;
+        life.over = true;
+        for socket in life.sockets.drain(..) {
             // It may be closed already.
             let _ = socket.shutdown(Shutdown::Both);
         }
+        Some(())
     }
 }
 
 impl Crowd {
+    fn new(size: usize) -> Self {
+        Self {
+            members: (0..size).map(|_| Member::default()).collect(),
+            began: Clock::system().now(),
+        }
+    }
+
+    /// The connection, where it is one to a living component.
+    fn admit(&self, connection: TcpStream) -> Option<TcpStream> {
+        let index = index(connection.local_addr().ok()?)?;
+        let member = self.members.get(index)?;
+        member.admit(&connection, index < MORTALS)?;
+        connection.set_nodelay(true).ok()?;
+        Some(connection)
+    }
+
+    /// `None`: the order is none.
+    fn obey(&self, order: &str) -> Option<()> {
+        let (deed, index) = order.split_once(' ')?;
+        let index = index.parse::<usize>().ok()?;
+        let member = self.members.get(index)?;
+        match deed {
+            "lie" => member.lies.store(true, Ordering::Relaxed),
+            "die" if index < MORTALS => member.die()?,
+            _ => return None,
+        }
+        Some(())
+    }
+
     fn asked<T>(&self, request: &Request<T>) -> Result<(usize, &Member), Status> {
         let index = request.local_addr().and_then(index);
         let found = index.and_then(|index| Some((index, self.members.get(index)?)));
@@ -157,7 +191,7 @@ impl Crowd {
             name: name.to_owned(),
             healthy: true,
             message: String::new(),
-            latency: Some(span(Duration::from_micros(20))),
+            latency: Duration::from_micros(20).try_into().ok(),
         };
         HealthStatus {
             component_id: id(index),
@@ -168,7 +202,7 @@ impl Crowd {
             healthy: true,
             checks: vec![check("registry"), check("ingest"), check("delivery")],
             consecutive_failures: 0,
-            uptime: Some(span(now.since(self.began.monotonic))),
+            uptime: now.since(self.began.monotonic).try_into().ok(),
             last_health_check_time: Some(now.wall.into()),
             error_message: String::new(),
         }
@@ -204,13 +238,9 @@ impl Crowd {
         WatchHealthResponse {
             health: Some(self.health(index)),
             reason: reason.into(),
-            next_within: Some(span(interval)),
+            next_within: interval.try_into().ok(),
         }
     }
-}
-
-fn span(span: Duration) -> prost_types::Duration {
-    span.try_into().unwrap()
 }
 
 struct Served(Arc<Crowd>);
@@ -247,51 +277,15 @@ impl Monitorable for Served {
         let (index, _) = self.0.asked(&request)?;
         let asked = request.into_inner().max_interval;
         let asked = asked.and_then(|asked| Duration::try_from(asked).ok());
-        let interval = asked.unwrap_or(Duration::from_secs(30));
-        let beats = stream::unfold(
-            (self.0.clone(), Reason::Initial),
-            move |(crowd, reason)| async move {
-                if reason == Reason::Heartbeat {
-                    // Some time before the promise passes, as the services do.
-                    tokio::time::sleep(interval.mul_f64(0.6)).await;
-                }
-                let beat = crowd.beat(index, reason, interval);
-                Some((Ok(beat), (crowd, Reason::Heartbeat)))
-            },
-        );
+        let silence = asked.filter(|asked| !asked.is_zero()).unwrap_or(SILENCE);
+        let mut ticks = tokio::time::interval(silence.mul_f64(EARLY));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (crowd, mut reason) = (self.0.clone(), Reason::Initial);
+        let beats = IntervalStream::new(ticks).map(move |_| {
+            let reason = std::mem::replace(&mut reason, Reason::Heartbeat);
+            Ok(crowd.beat(index, reason, silence))
+        });
         Ok(Response::new(Box::pin(beats)))
-    }
-}
-
-/// Always serving.
-struct Serving;
-
-#[tonic::async_trait]
-impl health::health_server::Health for Serving {
-    async fn check(
-        &self,
-        _request: Request<health::HealthCheckRequest>,
-    ) -> Result<Response<health::HealthCheckResponse>, Status> {
-        let status = health::health_check_response::ServingStatus::Serving;
-        Ok(Response::new(health::HealthCheckResponse {
-            status: status.into(),
-        }))
-    }
-
-    async fn list(
-        &self,
-        _request: Request<health::HealthListRequest>,
-    ) -> Result<Response<health::HealthListResponse>, Status> {
-        Err(Status::unimplemented("only Check is measured"))
-    }
-
-    type WatchStream = stream::Empty<Result<health::HealthCheckResponse, Status>>;
-
-    async fn watch(
-        &self,
-        _request: Request<health::HealthCheckRequest>,
-    ) -> Result<Response<Self::WatchStream>, Status> {
-        Err(Status::unimplemented("only Check is measured"))
     }
 }
 
@@ -308,5 +302,31 @@ mod tests {
         }
         assert_eq!(index(([127, 0, 0, 1], 80).into()), None);
         assert_eq!(index(([127, 1, 0, 0], 80).into()), None);
+        assert_eq!(index(([10, 1, 0, 1], 80).into()), None);
+    }
+
+    #[test]
+    fn an_order_changes_the_one_component_that_it_names() {
+        let crowd = Crowd::new(MORTALS + 2);
+        assert_eq!(crowd.obey("lie 3"), Some(()));
+        assert_eq!(crowd.obey(&format!("lie {MORTALS}")), Some(()));
+        let lies = |index| {
+            let delivery = crowd.metrics(index).delivery.unwrap();
+            delivery.events_accepted != delivery.events_delivered
+        };
+        assert!(lies(3) && lies(MORTALS) && !lies(4));
+        assert_eq!(crowd.obey("die 4"), Some(()));
+        let over = |index: usize| crowd.members[index].life.lock().unwrap().over;
+        assert!(over(4) && !over(3));
+    }
+
+    #[test]
+    fn what_is_no_order_is_refused() {
+        let crowd = Crowd::new(MORTALS + 2);
+        let immortal = format!("die {MORTALS}");
+        let absent = format!("lie {}", MORTALS + 2);
+        for order in ["", "lie", "lie x", "dance 1", &immortal, &absent] {
+            assert_eq!(crowd.obey(order), None, "{order:?}");
+        }
     }
 }
