@@ -28,7 +28,7 @@ use cli::Invocation;
 pub fn run() -> ExitCode {
     match cli::parse(std::env::args_os().collect()) {
         Ok(Invocation::Serve(flags)) => serve::run(&flags),
-        Ok(Invocation::Client(client)) => cli::run(client),
+        Ok(Invocation::Client(client)) => cli::run(*client),
         Err(exit) => exit,
     }
 }

@@ -57,7 +57,10 @@ mod tests {
         let mut token = SendToken::from_file("--token-file", Some(file.path())).unwrap();
         assert!(!format!("{token:?}").contains("hush"), "{token:?}");
         let request = token.call(Request::new(())).unwrap();
-        assert_eq!(request.metadata().get("authorization").unwrap(), "Bearer hush-hush");
+        assert_eq!(
+            request.metadata().get("authorization").unwrap(),
+            "Bearer hush-hush"
+        );
         for bad in ["", " \n", "two\nlines"] {
             std::fs::write(file.path(), bad).unwrap();
             let error = SendToken::from_file("--token-file", Some(file.path())).unwrap_err();

@@ -48,25 +48,25 @@ impl Authority {
     /// A server's, for 127.0.0.1 and localhost.
     #[must_use]
     pub fn server(&self) -> Issued {
-        self.sign(Self::server_params())
+        self.sign(&Self::server_params())
     }
 
     /// The same, ended years ago.
     #[must_use]
     pub fn expired_server(&self) -> Issued {
-        self.sign(expired(Self::server_params()))
+        self.sign(&expired(Self::server_params()))
     }
 
     /// A client's, whose name is a URI.
     #[must_use]
     pub fn client(&self, name: &str) -> Issued {
-        self.sign(Self::client_params(name))
+        self.sign(&Self::client_params(name))
     }
 
     /// The same, ended years ago.
     #[must_use]
     pub fn expired_client(&self, name: &str) -> Issued {
-        self.sign(expired(Self::client_params(name)))
+        self.sign(&expired(Self::client_params(name)))
     }
 
     fn server_params() -> CertificateParams {
@@ -84,7 +84,7 @@ impl Authority {
         params
     }
 
-    fn sign(&self, params: CertificateParams) -> Issued {
+    fn sign(&self, params: &CertificateParams) -> Issued {
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         Issued {

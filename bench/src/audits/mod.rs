@@ -11,8 +11,9 @@ use std::time::Duration;
 use serde::Serialize;
 use service_kit::clock::Clock;
 
+use crate::cpu::Cpu;
 use crate::failure::Failure;
-use crate::process::{Server, cpu_seconds};
+use crate::process::Server;
 
 use crowd::Crowd;
 
@@ -40,11 +41,11 @@ impl Rate {
         count: impl AsyncFn() -> Result<f64, Failure>,
     ) -> Result<Self, Failure> {
         let clock = Clock::system();
-        let load_cpu = || crowd.server.cpu_seconds() + cpu_seconds(std::process::id());
+        let load_cpu = || (crowd.server.cpu() + Cpu::own()).total();
         let (began, before) = (clock.now().monotonic, count().await?);
-        let (server_before, load_before) = (server.cpu_seconds(), load_cpu());
+        let (server_before, load_before) = (server.cpu().total(), load_cpu());
         tokio::time::sleep(length).await;
-        let server_seconds = server.cpu_seconds() - server_before;
+        let server_seconds = server.cpu().total() - server_before;
         let load_seconds = load_cpu() - load_before;
         let (made, seconds) = (
             count().await? - before,

@@ -62,7 +62,7 @@ impl Failed {
 /// What was asked for.
 pub(crate) enum Invocation {
     Serve(ArgMatches),
-    Client(Client),
+    Client(Box<Client>),
 }
 
 fn command() -> Command {
@@ -109,7 +109,7 @@ fn read(arguments: Vec<OsString>) -> Result<Invocation, (clap::Error, u8)> {
         None => Ok(Invocation::Serve(matches)),
         Some(("serve", flags)) => Ok(Invocation::Serve(flags.clone())),
         Some(_) => Client::from_arg_matches(&matches)
-            .map(Invocation::Client)
+            .map(|client| Invocation::Client(Box::new(client)))
             .map_err(refuse),
     }
 }

@@ -45,7 +45,8 @@ impl AccessSettings {
         if jwt && rules.audience.is_empty() {
             source.reject("auth.jwt_audience: it is not set, and keys for JWTs are; without it a token for any other service would be taken".to_owned());
         }
-        if !jwt && !(rules.audience.is_empty() && rules.issuer.is_empty()) {
+        let named = !rules.audience.is_empty() || !rules.issuer.is_empty();
+        if named && !jwt {
             source.reject("auth.jwt_audience, auth.jwt_issuer: set without keys; JWTs need auth.jwt_key_file, auth.jwks_file or auth.jwks_url".to_owned());
         }
         for path in [&access, &key_file, &jwks_file].into_iter().flatten() {
@@ -77,9 +78,10 @@ impl AccessSettings {
     /// # Errors
     /// Every mistake in them; no secret is shown.
     pub fn load(&self) -> Result<Access, Vec<String>> {
+        type Parse = fn(&[u8]) -> Result<Keys, String>;
         let mut errors = Vec::new();
         let mut keys = Keys::default();
-        let sources: [(_, _, fn(&[u8]) -> Result<Keys, String>); 2] = [
+        let sources: [(_, _, Parse); 2] = [
             ("auth.jwt_key_file", &self.key_file, Keys::from_file),
             ("auth.jwks_file", &self.jwks_file, Keys::from_jwks),
         ];
