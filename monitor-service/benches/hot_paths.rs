@@ -3,6 +3,10 @@
 use divan::Bencher;
 use yardstick::Case;
 
+/// As in the service: an allocation's cost is part of an audit's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() {
     if !yardstick::counts(&monitor_service::hot_paths()) {
         divan::main();

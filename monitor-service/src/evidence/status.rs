@@ -32,7 +32,6 @@ pub(crate) struct Totals {
 impl Evidence {
     pub(crate) fn totals(&self, now: Now) -> Totals {
         let silence = self.limits.observer_silence;
-        let horizon = now.monotonic.checked_sub(self.limits.window);
         Totals {
             produced: self.produced_held + self.folded.produced,
             consumed: self.consumed_held + self.folded.consumed,
@@ -41,8 +40,15 @@ impl Evidence {
             threads: count(self.threads.len()),
             runs_open: count(self.runs.open_count()),
             delay_median: self.delay_median(),
-            newest_confirmed: self.newest_confirmed.filter(|at| Some(*at) >= horizon),
+            newest_confirmed: self.newest_confirmed(now),
         }
+    }
+
+    /// When the newest of the events seen at both vantages was first reported. `None`: there is
+    /// none inside the window.
+    pub(crate) fn newest_confirmed(&self, now: Now) -> Option<Instant> {
+        let horizon = now.monotonic.checked_sub(self.limits.window);
+        self.newest_confirmed.filter(|at| Some(*at) >= horizon)
     }
 
     /// Observers that report now.
@@ -52,11 +58,13 @@ impl Evidence {
             + self.observers.reporting(Vantage::Consumer, silence, now)
     }
 
+    /// Only threads that wait to be folded have events: the others are not looked at, however many
+    /// are held.
     fn delay_median(&self) -> Option<Duration> {
-        let each = (DELAYS_MAX / self.threads.len().max(1)).max(1);
-        let newest = self
-            .threads
-            .values()
+        let each = (DELAYS_MAX / self.to_fold.len().max(1)).max(1);
+        let newest = self.to_fold.iter().rev().take(DELAYS_MAX);
+        let newest = newest
+            .filter_map(|(_, id)| self.threads.get(id))
             .flat_map(|thread| thread.events().rev().filter_map(Event::delay).take(each));
         let delays = newest.chain(self.folded.delays.iter().rev().copied());
         median(delays.take(DELAYS_MAX).collect())

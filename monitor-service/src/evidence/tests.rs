@@ -188,6 +188,34 @@ fn what_is_older_than_the_window_leaves() {
 }
 
 #[test]
+fn the_median_delay_is_of_new_events_and_of_those_that_settled() {
+    let (mut evidence, mut at) = (Evidence::new(EvidenceLimits::default()), now());
+    let settled = EvidenceLimits::default().settle * 2;
+    let median = |milliseconds| Some(Duration::from_millis(milliseconds));
+    for (thread, milliseconds) in [("slow", 50), ("slower", 60), ("fast", 10), ("faster", 5)] {
+        let mut seen = events(thread, 1..=2, at);
+        report(&mut evidence, "p", Vantage::Producer, &seen, at);
+        for event in &mut seen {
+            event.observe_time = Some(at.wall + Duration::from_millis(milliseconds));
+        }
+        report(&mut evidence, "c", Vantage::Consumer, &seen, at);
+        if thread == "slow" {
+            assert_eq!(evidence.totals(at).delay_median, median(50));
+        }
+        at = at.later(settled);
+    }
+    assert_eq!(
+        evidence.events_held(),
+        2,
+        "the last thread's have not settled"
+    );
+    assert_eq!(evidence.totals(at).delay_median, median(50));
+    evidence.expire(at);
+    assert_eq!(evidence.events_held(), 0);
+    assert_eq!(evidence.totals(at).delay_median, median(50));
+}
+
+#[test]
 fn a_thread_tells_its_story() {
     let (mut evidence, at) = (Evidence::new(EvidenceLimits::default()), now());
     let mut seen = events("t", 1..=2, at);

@@ -17,7 +17,8 @@ use crate::domain::{
 
 /// Events of one report.
 const REPORT: usize = 100;
-/// Components are found in a tree: its depth grows with their number.
+/// Components are found in a tree, and threads leave by one, oldest first: its depth grows with what
+/// it holds.
 const TREE: f64 = 1.5;
 
 /// Each of them is done for every audit, beat or report.
@@ -29,7 +30,7 @@ pub(crate) const PATHS: &[HotPath] = &[
     HotPath::new("rules/open_runs", "run", "open runs", TENFOLD, FLAT, rules_over_runs),
     HotPath::new("rules/settled", "evaluation", "finished runs", TENFOLD, FLAT, rules_over_settled),
     HotPath::new("evidence/events", "event", "events of a run", TENFOLD, FLAT, events),
-    HotPath::new("evidence/runs", "event", "runs, a thread each", TENFOLD, FLAT, runs),
+    HotPath::new("evidence/runs", "event", "runs, a thread each", TENFOLD, TREE, runs),
     HotPath::new("evidence/readers", "report", "readers of a thread", &[10, 100, 1_000], FLAT, readers),
 ];
 

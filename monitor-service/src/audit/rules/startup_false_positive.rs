@@ -79,7 +79,7 @@ fn has_delivered(view: &View<'_>) -> bool {
 
 /// Whether witnesses saw an event on both sides since it started.
 fn is_confirmed(view: &View<'_>, now: Now) -> bool {
-    let confirmed = view.evidence.totals(now).newest_confirmed;
+    let confirmed = view.evidence.newest_confirmed(now);
     let baseline = view.claims.baseline();
     confirmed.is_some_and(|at| baseline.is_none_or(|baseline| at >= baseline))
 }
