@@ -177,7 +177,7 @@ fn metrics(component: usize, now: Now) -> MetricsClaim {
 
 fn answer<T>(value: T, now: Now) -> Answer<T> {
     Answer {
-        value,
+        value: value.into(),
         sent: now,
         received: now,
     }
