@@ -94,19 +94,7 @@ impl Subject {
     /// # Errors
     /// Where that takes too long.
     pub(crate) async fn until_audits(&self, count: f64) -> Result<(), Failure> {
-        let began = Clock::system().now().monotonic;
-        loop {
-            let audits = self.audits().await?;
-            if audits >= count {
-                return Ok(());
-            }
-            if Clock::system().now().since(began) > DEADLINE {
-                return Err(Failure::new(format!(
-                    "after {DEADLINE:?} there were {audits} audits; awaited were {count}"
-                )));
-            }
-            tokio::time::sleep(LOOK).await;
-        }
+        until("audits", count, async || self.audits().await).await
     }
 
     /// Counts its audits of the crowd from now on.
@@ -122,17 +110,21 @@ impl Subject {
         self.server.resident_kib()
     }
 
-    /// How many audits it keeps of one component.
+    /// Waits until it keeps so many audits of one component.
     ///
     /// # Errors
-    /// Where it does not answer.
-    pub(crate) async fn history(&self, index: usize) -> Result<usize, Failure> {
-        let request = ListAuditsRequest {
-            component_id: id(index),
-            limit: 0,
+    /// Where that takes too long.
+    pub(crate) async fn until_history(&self, index: usize, count: usize) -> Result<(), Failure> {
+        let kept = async || {
+            let request = ListAuditsRequest {
+                component_id: id(index),
+                limit: 0,
+            };
+            let answer = self.monitor.clone().list_audits(request).await;
+            Ok::<_, Failure>(answer.map_err(failure)?.into_inner().audits.len() as f64)
         };
-        let answer = self.monitor.clone().list_audits(request).await;
-        Ok(answer.map_err(failure)?.into_inner().audits.len())
+        let what = format!("audits in the history of {}", id(index));
+        until(&what, count as f64, kept).await
     }
 
     /// What it finds from now on.
@@ -161,6 +153,27 @@ fn done(
         None => Ok(()),
         Some(Ok(registered)) => registered.map_err(failure),
         Some(Err(error)) => Err(Failure::new(error.to_string())),
+    }
+}
+
+/// Waits until there is so much of something.
+async fn until(
+    what: &str,
+    wanted: f64,
+    count: impl AsyncFn() -> Result<f64, Failure>,
+) -> Result<(), Failure> {
+    let began = Clock::system().now().monotonic;
+    loop {
+        let counted = count().await?;
+        if counted >= wanted {
+            return Ok(());
+        }
+        if Clock::system().now().since(began) > DEADLINE {
+            return Err(Failure::new(format!(
+                "after {DEADLINE:?} there were {counted} {what}; awaited were {wanted}"
+            )));
+        }
+        tokio::time::sleep(LOOK).await;
     }
 }
 
