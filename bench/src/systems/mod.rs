@@ -21,9 +21,13 @@ pub(crate) enum System {
     Bridge,
     /// The bridge, one unary call an event.
     BridgeUnary,
+    /// uWebSockets, by a small server of ours.
     Uws,
+    /// nginx with nchan.
     Nchan,
+    /// nats-server, its subscribers over WebSocket.
     Nats,
+    /// `ws` on Node.
     Ws,
 }
 
