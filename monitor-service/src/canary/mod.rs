@@ -91,8 +91,7 @@ impl Canaries {
 async fn supervise(runner: Runner, delay: Duration) {
     tokio::time::sleep(delay).await;
     loop {
-        let runs = AssertUnwindSafe(runner.clone().run());
-        let why = match runs.catch_unwind().await {
+        let why = match AssertUnwindSafe(runner.clone().run()).catch_unwind().await {
             Err(panic) => payload_text(&*panic),
             Ok(()) => "they returned".to_owned(),
         };

@@ -287,6 +287,10 @@ impl Component {
         if self.newly_proven(settings, now) {
             return true;
         }
+        // Nobody who reports, nothing to confirm it with.
+        if self.evidence.reporting(now) == 0 {
+            return false;
+        }
         let newest = self
             .history
             .newest()

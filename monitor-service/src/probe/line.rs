@@ -26,6 +26,10 @@ use tonic::body::Body;
 
 use super::channel::{MAX_HEADER_BYTES, WINDOW_BYTES};
 
+/// What is remembered of an answer's header fields, in bytes. Nothing: the date that most servers
+/// send is another one each second, and the usual 4 KiB of them take 15 KiB here.
+const HEADER_TABLE_BYTES: u32 = 0;
+
 /// Any error of a call.
 pub(super) type Error = Box<dyn std::error::Error + Send + Sync>;
 /// The way to a new connection.
@@ -150,6 +154,7 @@ impl Line {
             .initial_window_size(WINDOW_BYTES)
             .initial_connection_window_size(WINDOW_BYTES)
             .max_header_list_size(MAX_HEADER_BYTES)
+            .header_table_size(HEADER_TABLE_BYTES)
             .handshake(heard)
             .await?;
         tokio::spawn(drive(connection, signs.clone(), self.0.keep_alive, clock));
@@ -294,14 +299,12 @@ mod tests {
 
     use super::*;
 
+    const SOON: Duration = Duration::from_millis(20);
     const NEVER: Duration = Duration::from_secs(3_600);
 
-    fn line(address: SocketAddr, interval: Duration) -> Line {
+    fn line(address: SocketAddr, interval: Duration, timeout: Duration) -> Line {
         let connect = Box::new(move || Box::pin(TcpStream::connect(address)) as Connecting);
-        let keep_alive = KeepAlive {
-            interval,
-            timeout: Duration::from_millis(20),
-        };
+        let keep_alive = KeepAlive { interval, timeout };
         Line::new(connect, keep_alive, Clock::system())
     }
 
@@ -326,7 +329,7 @@ mod tests {
     #[tokio::test]
     async fn calls_share_a_connection_and_make_a_new_one_where_it_went() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let line = line(listener.local_addr().unwrap(), NEVER);
+        let line = line(listener.local_addr().unwrap(), NEVER, NEVER);
         let calling = async {
             let both = tokio::join!(line.call(request()), line.call(request()));
             assert!(both.0.is_ok() && both.1.is_ok(), "{both:?}");
@@ -343,7 +346,7 @@ mod tests {
     #[tokio::test]
     async fn a_peer_that_answers_no_ping_is_given_up() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let line = line(listener.local_addr().unwrap(), Duration::from_millis(20));
+        let line = line(listener.local_addr().unwrap(), SOON, SOON);
         let calling = tokio::spawn(async move { line.call(request()).await.map(|_| ()) });
         let (_silent, _) = listener.accept().await.unwrap();
         let error = calling.await.unwrap().unwrap_err();
@@ -353,7 +356,7 @@ mod tests {
     #[tokio::test]
     async fn a_quiet_peer_that_answers_pings_is_kept() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let line = line(listener.local_addr().unwrap(), Duration::from_millis(20));
+        let line = line(listener.local_addr().unwrap(), SOON, NEVER);
         let serving = async {
             let (stream, _) = listener.accept().await.unwrap();
             let mut connection = h2::server::handshake(stream).await.unwrap();

@@ -193,7 +193,9 @@ impl Probes for ProbeSet {
             clock: self.clock,
             pace: self.pace.clone(),
         };
-        let task = tokio::spawn(supervise(probe.run(delay), reporter)).abort_handle();
+        // Boxed, since a future that is handed on by value has room for itself twice.
+        let probing = Box::pin(probe.run(delay));
+        let task = tokio::spawn(supervise(probing, reporter)).abort_handle();
         // A probe that ran under this id before ends here.
         let running = Running {
             audit,
@@ -250,11 +252,14 @@ impl Probe {
     async fn run(self, delay: Duration) {
         match &self.caller {
             Ok(caller) => {
-                let watching = async {
-                    tokio::time::sleep(delay).await;
-                    watch::run(caller.clone(), self.reporter.clone(), self.audit.clone()).await;
-                };
-                tokio::join!(watching, self.look_for_ever(delay));
+                tokio::join!(
+                    async {
+                        tokio::time::sleep(delay).await;
+                        let (reporter, audit) = (self.reporter.clone(), self.audit.clone());
+                        watch::run(caller.clone(), reporter, audit).await;
+                    },
+                    self.look_for_ever(delay)
+                );
             }
             Err(_) => self.look_for_ever(delay).await,
         }
@@ -266,13 +271,22 @@ impl Probe {
     async fn look_for_ever(&self, delay: Duration) {
         let mut audit_at = self.clock.now().later(delay).monotonic;
         let mut telling = Telling::default();
+        let mut gap = Duration::ZERO;
         loop {
-            let to_audit = audit_at.saturating_duration_since(self.clock.now().monotonic);
+            let began = self.clock.now().monotonic;
+            let to_audit = audit_at.saturating_duration_since(began);
             let pause = to_audit.min(backoff::jittered(self.pace.interval()));
             let asked = tokio::select! {
-                () = self.audit.notified() => true,
-                () = tokio::time::sleep(pause) => pause == to_audit,
+                () = self.audit.notified() => {
+                    let waited = self.clock.now().since(began);
+                    tokio::time::sleep(gap.saturating_sub(waited)).await;
+                    // What was asked for meanwhile is answered by the same calls.
+                    let _ = self.audit.notified().now_or_never();
+                    true
+                }
+                () = tokio::time::sleep(pause.max(gap)) => pause == to_audit,
             };
+            gap = MIN_AUDIT_GAP;
             let probed = match &self.caller {
                 // Boxed, so that a probe that waits is small.
                 Ok(caller) => Box::pin(caller.probe()).await,
@@ -289,7 +303,6 @@ impl Probe {
             if let Some(event) = told {
                 self.reporter.tell(event).await;
             }
-            tokio::time::sleep(MIN_AUDIT_GAP).await;
         }
     }
 }
