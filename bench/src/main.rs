@@ -46,6 +46,9 @@ struct Options {
     /// Rounds; each measures every system once.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=100))]
     rounds: u64,
+    /// Length of the soak, in minutes.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=1_440))]
+    minutes: u64,
     /// Length of one measurement, in seconds.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: u64,
@@ -116,12 +119,13 @@ async fn run(options: &Options) -> Result<(), Failure> {
         systems,
         rounds: options.rounds as usize,
         seconds: options.seconds as f64,
+        minutes: options.minutes,
     };
     let heading = circumstances.markdown();
     println!("{heading}");
     let workloads = match &options.workloads[..] {
-        [] => Workload::value_variants(),
-        named => named,
+        [] => Workload::by_default(),
+        named => named.to_vec(),
     };
     let mut sections: Vec<Section> = Vec::new();
     for workload in workloads {

@@ -114,7 +114,8 @@ fn keep(counted: &[Counted], table: &str) -> Result<(), Failure> {
     let baseline = Baseline::of(counted, circumstances());
     std::fs::write(root().join(BASELINE), baseline.to_text()?)?;
     let document = root().join(DOCUMENT);
-    let page = std::fs::read_to_string(&document)?;
+    let page = std::fs::read_to_string(&document)
+        .map_err(|error| Failure::new(format!("{DOCUMENT}: {error}")))?;
     let Some((text, _)) = page.split_once(MARK) else {
         return Err(Failure::new(format!("{DOCUMENT} has no line {MARK}")));
     };
@@ -125,7 +126,8 @@ fn keep(counted: &[Counted], table: &str) -> Result<(), Failure> {
 
 /// Shows each path beside what was kept; a sentence for each that is not as it may be.
 fn compare(counted: &[Counted]) -> Result<Vec<String>, Failure> {
-    let text = std::fs::read_to_string(root().join(BASELINE))?;
+    let text = std::fs::read_to_string(root().join(BASELINE))
+        .map_err(|error| Failure::new(format!("{BASELINE}: {error}; `--write` makes it")))?;
     let baseline = Baseline::read(&text)?;
     if let Some(why) = baseline.differs_from(&circumstances()) {
         // Another compiler makes other code of the same text.

@@ -28,7 +28,7 @@ const REGISTRATIONS: usize = 32;
 /// How often a wait looks.
 const LOOK: Duration = Duration::from_millis(200);
 /// What is waited for comes within this time or not at all.
-const DEADLINE: Duration = Duration::from_secs(120);
+const DEADLINE: Duration = Duration::from_secs(300);
 
 /// A monitor on a core of its own.
 pub(crate) struct Subject {

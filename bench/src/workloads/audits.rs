@@ -19,9 +19,9 @@ use crate::result::median;
 const FEW: usize = 1_000;
 /// So many that audits each [`SHORTEST`] are more than a core can make.
 const BUSY: usize = 2_000;
-const MANY: usize = 10_000;
+pub(super) const MANY: usize = 10_000;
 /// Audits kept of each component, at the default.
-const HISTORY: usize = 50;
+pub(super) const HISTORY: usize = 50;
 /// Between two audits while a history is filled: short, and not more than a core can make, or the
 /// monitor would be too busy to take what is still to be registered.
 const FILLING_INTERVAL: &str = "1s";
@@ -190,21 +190,42 @@ async fn memory() -> Result<Memory, Failure> {
         &["--probe-audit-interval", FILLING_INTERVAL],
     ]
     .concat();
-    let subject = Subject::start(&flags)?;
-    let empty = subject.resident_kib();
-    let each = |kib: u64| kib.saturating_sub(empty) as f64 / MANY as f64;
-    subject.register(&crowd, MANY).await?;
-    let watched = subject.resident_kib();
+    let full = with_full_histories(&crowd, &flags).await?;
+    let each = |kib: u64| kib.saturating_sub(full.empty_kib) as f64 / MANY as f64;
+    Ok(Memory {
+        empty_kib: full.empty_kib,
+        watched_kib_each: each(full.watched_kib),
+        full_kib_each: each(full.subject.resident_kib()),
+    })
+}
+
+/// A monitor that keeps as many audits of everybody as it ever will.
+pub(super) struct Full {
+    pub(super) subject: Subject,
+    /// Its memory without components.
+    empty_kib: u64,
+    /// Its memory when each component had been audited once.
+    watched_kib: u64,
+}
+
+/// Starts a monitor of the whole crowd and waits until it keeps [`HISTORY`] audits of each.
+///
+/// # Errors
+/// Where it refuses a component, or is too slow.
+pub(super) async fn with_full_histories(crowd: &Crowd, flags: &[&str]) -> Result<Full, Failure> {
+    let subject = Subject::start(flags)?;
+    let empty_kib = subject.resident_kib();
+    subject.register(crowd, MANY).await?;
+    let watched_kib = subject.resident_kib();
     subject.until_audits((MANY * HISTORY) as f64).await?;
     // Some are audited more often than others.
     for index in (0..MANY).step_by(SAMPLE) {
         subject.until_history(index, HISTORY).await?;
     }
-    let full = subject.resident_kib();
-    Ok(Memory {
-        empty_kib: empty,
-        watched_kib_each: each(watched),
-        full_kib_each: each(full),
+    Ok(Full {
+        subject,
+        empty_kib,
+        watched_kib,
     })
 }
 

@@ -8,18 +8,22 @@ use crate::report::{Bar, Section};
 use crate::systems::System;
 use crate::systems::bridge::FILLING;
 
+/// Readers, each with a thread of its own.
+pub(super) const READERS: usize = 10_000;
+/// Events a second, where they are paced.
+pub(super) const STEADY_RATE: f64 = 5_000.0;
 const PACED: &str = "5,000 events/s";
 const SATURATED: &str = "256 under way";
 
 const DELIVERY: Delivery = Delivery {
-    readers: 10_000,
-    threads: 10_000,
+    readers: READERS,
+    threads: READERS,
     filling: FILLING,
     filling_under_way: 256,
     modes: &[
         Mode {
             name: PACED,
-            pace: Pace::PerSecond(5_000.0),
+            pace: Pace::PerSecond(STEADY_RATE),
             unary: false,
         },
         Mode {

@@ -7,6 +7,7 @@ mod fan_out;
 mod idle;
 mod monitored;
 mod overload;
+mod soak;
 mod unary;
 
 use clap::ValueEnum;
@@ -26,6 +27,7 @@ pub(crate) enum Workload {
     Unary,
     Monitored,
     Overload,
+    Soak,
 }
 
 /// How it is measured.
@@ -37,6 +39,8 @@ pub(crate) struct Plan {
     pub(crate) rounds: usize,
     /// Length of one measurement.
     pub(crate) seconds: f64,
+    /// Length of the soak.
+    pub(crate) minutes: u64,
 }
 
 impl Plan {
@@ -53,7 +57,7 @@ impl Plan {
 
 impl Workload {
     /// Name, and what it is, in the order in which they run.
-    const ALL: [(Self, &'static str, &'static str); 7] = [
+    const ALL: [(Self, &'static str, &'static str); 8] = [
         (Self::FanOut, "w1", "fan-out: one thread, 1,000 readers"),
         (Self::Chat, "w2", "chat: 10,000 threads with a reader each"),
         (Self::Idle, "w3", "10,000 and 50,000 idle connections"),
@@ -73,7 +77,18 @@ impl Workload {
             "overload",
             "twice the load that saturates the bridge",
         ),
+        (
+            Self::Soak,
+            "soak",
+            "memory over minutes; only where it is named",
+        ),
     ];
+
+    /// What is measured where nothing is named.
+    pub(crate) fn by_default() -> Vec<Self> {
+        let all = Self::value_variants().iter().copied();
+        all.filter(|workload| *workload != Self::Soak).collect()
+    }
 
     fn words(self) -> (&'static str, &'static str) {
         let found = Self::ALL.iter().find(|(workload, ..)| *workload == self);
@@ -93,6 +108,7 @@ impl Workload {
             Self::Unary => unary::run(plan),
             Self::Monitored => monitored::run(plan).await,
             Self::Overload => overload::run(plan).await,
+            Self::Soak => soak::run(plan).await,
         }
     }
 }

@@ -38,7 +38,8 @@ pub(crate) struct Witnessed {
 pub(crate) struct Point {
     pub(crate) sent: Now,
     pub(crate) received: Now,
-    pub(crate) delivery: DeliveryClaim,
+    /// Shared with the moments before, as long as they stand still.
+    pub(crate) delivery: Arc<DeliveryClaim>,
     /// How long the oldest event has waited that a connected reader should have. `None`: not said.
     pub(crate) read_pending_age: Option<Duration>,
     /// How long the oldest event has waited for its acknowledgement. `None`: not said.
@@ -102,10 +103,12 @@ impl Deliveries {
             let seconds = metrics.gauges.get(gauge);
             seconds.and_then(|seconds| Duration::try_from_secs_f64(*seconds).ok())
         };
+        let last = self.points.back().map(|last| &last.delivery);
+        let still = last.filter(|last| ***last == *delivery).cloned();
         let point = Point {
             sent: answer.sent,
             received: answer.received,
-            delivery: delivery.clone(),
+            delivery: still.unwrap_or_else(|| Arc::new(delivery.clone())),
             read_pending_age: age(READ_PENDING_GAUGE),
             unacknowledged_age: age(UNACKNOWLEDGED_GAUGE),
             witnessed,

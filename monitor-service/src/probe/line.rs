@@ -176,7 +176,7 @@ async fn drive(
     tokio::select! {
         biased;
         // Every call under way is told by the connection itself.
-        _ = connection => {}
+        _ = &mut connection => {}
         () = silence(pings, &signs, keep_alive, clock) => {
             signs.unanswered.store(true, Ordering::Relaxed);
         }
