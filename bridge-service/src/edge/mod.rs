@@ -75,6 +75,9 @@ pub(crate) fn grpc_routes(
     } else {
         routes
     };
+    if !door.guard.is_closed() {
+        return routes;
+    }
     let guard: GrpcGuard = (door.guard.clone(), access::rule);
     let router = routes.into_axum_router();
     router.layer(from_fn_with_state(guard, guard_grpc)).into()

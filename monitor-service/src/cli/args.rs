@@ -85,6 +85,12 @@ pub(crate) struct Common {
     /// Certificates to trust the monitor by, PEM [default: the system's]
     #[arg(long, value_name = "FILE")]
     pub(crate) monitor_ca: Option<PathBuf>,
+    /// Client certificate chain to show the monitor, PEM
+    #[arg(long, value_name = "FILE", requires = "monitor_client_key")]
+    pub(crate) monitor_client_certificate: Option<PathBuf>,
+    /// The client certificate's private key, PEM
+    #[arg(long, value_name = "FILE", requires = "monitor_client_certificate")]
+    pub(crate) monitor_client_key: Option<PathBuf>,
     /// File with the token to show the monitor [env: MONITOR_TOKEN_FILE]
     #[arg(long, value_name = "FILE")]
     pub(crate) monitor_token_file: Option<PathBuf>,
@@ -339,6 +345,8 @@ mod tests {
         let common = Common {
             monitor: Some("http://elsewhere:1".to_owned()),
             monitor_ca: None,
+            monitor_client_certificate: None,
+            monitor_client_key: None,
             monitor_token_file: None,
             format: Format {
                 output: Output::Json,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use monitorable::monitor::v1::monitor_client::MonitorClient;
 use service_kit::client::SendToken;
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Response, Status};
 
 use super::args::Common;
@@ -39,7 +39,7 @@ pub(crate) async fn connect(common: &Common) -> Result<Link, Failed> {
     let address = endpoint("--monitor", &common.address()).map_err(|error| bad(error.0))?;
     let token_file = common.token_file();
     let token = SendToken::from_file("--monitor-token-file", token_file.as_deref()).map_err(bad)?;
-    let trust = trust(common.monitor_ca.as_deref()).map_err(bad)?;
+    let trust = trust(common).map_err(bad)?;
     let built = Endpoint::from_shared(address.clone())
         .and_then(|endpoint| {
             endpoint.user_agent(concat!("monitor-cli/", env!("CARGO_PKG_VERSION")))
@@ -67,13 +67,28 @@ pub(crate) async fn connect(common: &Common) -> Result<Link, Failed> {
     Ok(InterceptedService::new(channel, token))
 }
 
-/// Whom to trust: the file's certificates, or the system's.
-fn trust(ca: Option<&Path>) -> Result<ClientTlsConfig, String> {
-    let Some(path) = ca else {
-        return Ok(ClientTlsConfig::new().with_native_roots());
+/// Whom to trust, the file's certificates or the system's, and what to show.
+fn trust(common: &Common) -> Result<ClientTlsConfig, String> {
+    let read = |flag: &str, path: &Path| {
+        read_file(path).map_err(|why| format!("{flag}: {}: {why}", path.display()))
     };
-    let pem = read_file(path).map_err(|why| format!("--monitor-ca: {}: {why}", path.display()))?;
-    Ok(ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem)))
+    let config = match &common.monitor_ca {
+        None => ClientTlsConfig::new().with_native_roots(),
+        Some(path) => {
+            let pem = Certificate::from_pem(read("--monitor-ca", path)?);
+            ClientTlsConfig::new().ca_certificate(pem)
+        }
+    };
+    let shown = (
+        &common.monitor_client_certificate,
+        &common.monitor_client_key,
+    );
+    let (Some(certificate), Some(key)) = shown else {
+        return Ok(config);
+    };
+    let certificate = read("--monitor-client-certificate", certificate)?;
+    let key = read("--monitor-client-key", key)?;
+    Ok(config.identity(Identity::from_pem(certificate, key)))
 }
 
 /// A client of the monitor.
@@ -121,6 +136,8 @@ mod tests {
         Common {
             monitor: Some(address.to_owned()),
             monitor_ca: None,
+            monitor_client_certificate: None,
+            monitor_client_key: None,
             monitor_token_file: None,
             format: Format {
                 output: Output::Table,

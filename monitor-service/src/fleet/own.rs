@@ -216,3 +216,32 @@ impl FleetState {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use service_kit::clock::Clock;
+
+    use super::*;
+
+    #[test]
+    fn thresholds_change_and_bounds_stay() {
+        let identity = Identity {
+            component_id: "monitor".to_owned(),
+            instance_id: "one".to_owned(),
+        };
+        let settings = FleetSettings::default();
+        let mut state = FleetState::new(settings, identity, Clock::system().now());
+        let mut other = settings;
+        other.rules.delivery_grace *= 2;
+        other.fleet_rules.blind_components += 1;
+        other.components_max += 1;
+        state.adopt(&other);
+        assert_eq!(
+            state.settings.rules, other.rules,
+            "nothing is stretched yet"
+        );
+        assert_eq!(state.unstretched, other.rules);
+        assert_eq!(state.settings.fleet_rules, other.fleet_rules);
+        assert_eq!(state.settings.components_max, settings.components_max);
+    }
+}

@@ -223,6 +223,53 @@ async fn who_is_withdrawn_lapses_and_who_stays_does_not() {
     );
 }
 
+#[tokio::test]
+async fn keys_of_a_url_are_followed() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/jwks", listener.local_addr().unwrap());
+    let document = serde_json::json!({ "keys": [{ "kty": "oct", "k": base64(SECRET) }] });
+    let document = document.to_string();
+    let answer = axum::routing::get(move || std::future::ready(document));
+    let router = axum::Router::new().route("/jwks", answer);
+    let never = tokio_util::sync::CancellationToken::new();
+    let limits = crate::http::HttpLimits::default();
+    tokio::spawn(crate::http::serve(listener.into(), router, limits, never));
+    let (control, fetching) = AccessControl::start(known(Keys::default()), Some(&url));
+    let clock = Clock::system();
+    let guard = control.guard(true, clock);
+    let end = clock
+        .now()
+        .wall
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_secs()
+        + 600;
+    let claims = CLAIMS.replace("1000", &end.to_string());
+    let token = signed(r#"{"alg":"HS256"}"#, &claims, |message| {
+        hmac(message, SECRET)
+    });
+    assert_eq!(guard.identify(Some(&token), None), Err(Refusal::UnknownKey));
+    tokio::spawn(fetching.unwrap());
+    let fetched = async {
+        while guard.identify(Some(&token), None).is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), fetched)
+        .await
+        .unwrap();
+    // A reading of the files does not forget what was fetched.
+    control.replace(known(Keys::default()));
+    let kept = async {
+        while guard.identify(Some(&token), None).is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), kept)
+        .await
+        .unwrap();
+}
+
 #[test]
 fn a_door_that_is_open_asks_nobody() {
     let guard = Guard::open(Clock::system());

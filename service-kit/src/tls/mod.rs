@@ -2,6 +2,8 @@
 
 mod files;
 mod peer;
+#[cfg(test)]
+mod tests;
 
 use std::sync::{Arc, PoisonError, RwLock};
 

@@ -102,7 +102,7 @@ impl AgentEvents for Ingest {
         request: Request<PublishRequest>,
     ) -> Result<Response<PublishResponse>, Status> {
         let identity = identity_of(&request);
-        let caller = rates::caller(&request, identity.as_deref());
+        let caller = self.rates.caller(&request, identity.as_deref());
         let events = request.into_inner().events;
         may_write(identity.as_deref(), &events)?;
         let count = events.len();
@@ -130,7 +130,7 @@ impl AgentEvents for Ingest {
         })?;
         let identity = identity_of(&request);
         let taking = stream::Taking {
-            caller: rates::caller(&request, identity.as_deref()),
+            caller: self.rates.caller(&request, identity.as_deref()),
             rates: self.rates.clone(),
             hub: self.hub.clone(),
             limits: self.limits,

@@ -164,3 +164,105 @@ impl Write for Kernel<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use rcgen::generate_simple_self_signed;
+    use service_kit::accept::{AcceptLimits, Port};
+    use service_kit::tls::{ClientCertificates, Protocol, ServerTls, TlsFiles};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsConnector;
+    use tokio_rustls::client::TlsStream;
+    use tokio_rustls::rustls::crypto::ring;
+    use tokio_rustls::rustls::pki_types::ServerName;
+    use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+
+    use super::super::socket::{Signal, Socket, SocketOutlet};
+    use super::*;
+    use crate::hub::api::Outlet as _;
+
+    async fn pair() -> (Arc<Socket>, TlsStream<TcpStream>) {
+        let made = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        std::fs::write(path("pem"), made.cert.pem()).unwrap();
+        std::fs::write(path("key"), made.signing_key.serialize_pem()).unwrap();
+        let files = TlsFiles {
+            port: "http",
+            certificate: path("pem"),
+            key: path("key"),
+            client_ca: None,
+            client_certificates: ClientCertificates::Optional,
+        };
+        let tls = Arc::new(ServerTls::load(files, Protocol::Http1).unwrap());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut port = Port::new(listener, Some(tls), AcceptLimits::default());
+        let mut roots = RootCertStore::empty();
+        roots.add(made.cert.der().clone()).unwrap();
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let connecting = async {
+            let stream = TcpStream::connect(address).await.unwrap();
+            let name = ServerName::try_from("localhost").unwrap();
+            let connector = TlsConnector::from(Arc::new(config));
+            connector.connect(name, stream).await.unwrap()
+        };
+        let (client, accepted) = tokio::join!(connecting, port.accept());
+        (Arc::new(Socket::new(accepted.into_parts())), client)
+    }
+
+    #[tokio::test]
+    async fn a_full_socket_keeps_one_record_and_says_when_it_takes_more() {
+        let (socket, mut client) = pair().await;
+        let mut outlet = SocketOutlet(socket.clone());
+        let chunks: Vec<Bytes> = (0..100_u8).map(|n| Bytes::from(vec![n; 1_000])).collect();
+        let mut expected = Vec::new();
+        let blocked = loop {
+            match outlet.try_write(&chunks) {
+                Ok(count) => expected.extend_from_slice(&chunks.concat()[..count]),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(blocked.kind(), ErrorKind::WouldBlock);
+        let length = expected.len();
+        let reading = tokio::spawn(async move {
+            let mut received = vec![0; length];
+            client.read_exact(&mut received).await.unwrap();
+            (received, client)
+        });
+        assert_eq!(socket.signal(false).await, Signal::Writable);
+        socket.flush().await.unwrap();
+        let (received, mut client) = reading.await.unwrap();
+        assert!(received == expected, "bytes were lost, doubled or swapped");
+        drop(outlet);
+        assert_eq!(socket.signal(false).await, Signal::Released);
+        drop(socket);
+        assert_eq!(client.read(&mut [0; 8]).await.unwrap(), 0, "an orderly end");
+    }
+
+    #[tokio::test]
+    async fn what_comes_is_read_whole() {
+        let (socket, mut client) = pair().await;
+        let mut decoder = Decoder::default();
+        // A masked text frame of a client, and an end.
+        client
+            .write_all(&[0x81, 0x82, 0, 0, 0, 0, b'h', b'i'])
+            .await
+            .unwrap();
+        client.shutdown().await.unwrap();
+        while socket.wait_and_read_into(&mut decoder).await.unwrap() == 0 {}
+        let message = decoder.next(128).unwrap();
+        assert_eq!(
+            message,
+            Some(super::super::decoder::Incoming::Text("hi".to_owned()))
+        );
+        assert_eq!(socket.wait_and_read_into(&mut decoder).await.unwrap(), 0);
+    }
+}
