@@ -23,7 +23,7 @@ mod workloads;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 
 use failure::Failure;
 use machine::Machine;

@@ -12,7 +12,7 @@ struct Made {
     key: String,
 }
 
-fn made(params: CertificateParams) -> Made {
+fn made(params: &CertificateParams) -> Made {
     let key = KeyPair::generate().unwrap();
     let certificate = params.self_signed(&key).unwrap();
     Made {
@@ -32,8 +32,8 @@ fn write(directory: &Path, name: &str, text: &str) -> PathBuf {
 fn files_that_do_not_fit_are_named_with_their_setting() {
     let directory = tempfile::tempdir().unwrap();
     let (one, other) = (
-        made(CertificateParams::default()),
-        made(CertificateParams::default()),
+        made(&CertificateParams::default()),
+        made(&CertificateParams::default()),
     );
     let write = |name, text: &str| write(directory.path(), name, text);
     let certificate = write("one.pem", &one.certificate);
@@ -76,7 +76,7 @@ fn a_certificate_has_the_names_of_its_subject() {
         .distinguished_name
         .push(DnType::CommonName, "The agent");
     params.not_after = date_time_ymd(2040, 1, 1);
-    let shown = ClientCertificate::read(&made(params).der).unwrap();
+    let shown = ClientCertificate::read(&made(&params).der).unwrap();
     for name in ["agent.example", "spiffe://cluster/agent", "The agent"] {
         assert!(
             shown.names.iter().any(|shown| shown == name),
