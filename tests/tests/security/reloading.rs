@@ -2,6 +2,7 @@
 
 use monitorable::monitorable::v1::GetHealthStatusRequest;
 use monitorable::monitorable::v1::monitorable_client::MonitorableClient;
+use monitorable_tests::calls::Target;
 use monitorable_tests::http;
 use monitorable_tests::process::Service;
 
@@ -122,7 +123,8 @@ async fn the_log_level_changes_at_a_signal_and_the_rest_waits() {
     bridge.hang_up();
     logged(&bridge, &["wait for the next start", "hub.threads"]).await;
     logged(&bridge, &["the settings were read again"]).await;
-    http::get(bridge.http, "/livez").await;
+    // HTTP/2 tells its frames at that level.
+    Target::at(&bridge.uri()).health().await.unwrap();
     logged(&bridge, &["DEBUG"]).await;
     files.write("bridge.toml", "[log]\nlevel = 'error'\n[hub]\nthreds = 7\n");
     logged(&bridge, &["those from before hold", "hub.threads?"]).await;
