@@ -9,7 +9,7 @@ use crate::shell::Failure;
 
 /// What a count may differ by from run to run and still be the same: hash tables are keyed anew in
 /// each process.
-const TOLERANCE_PERCENT: f64 = 3.0;
+const TOLERANCE_PERCENT: f64 = 5.0;
 
 /// What it was counted with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -190,7 +190,7 @@ mod tests {
     #[test]
     fn a_slower_path_is_named_and_noise_is_not() {
         let kept = [("a", 1_000), ("b", 1_000), ("c", 1_000), ("gone", 1)];
-        let now = [("a", 1_029), ("b", 1_031), ("c", 900), ("new", 1)];
+        let now = [("a", 1_049), ("b", 1_051), ("c", 900), ("new", 1)];
         let all = |paths: [(&str, u64); 4]| paths.map(|(name, each)| counted(name, 100, each));
         let text = Baseline::of(&all(kept), here()).to_text().unwrap();
         let baseline = Baseline::read(&text).unwrap();
@@ -198,14 +198,14 @@ mod tests {
         assert_eq!(
             baseline.offences(&changes),
             [
-                "b 100: 1031.0 instructions, +3.10 % of the baseline's 1000.0; allowed is 3 %",
+                "b 100: 1051.0 instructions, +5.10 % of the baseline's 1000.0; allowed is 5 %",
                 "gone 100: only in the baseline; `--write` drops it",
                 "new 100: not in the baseline; `--write` keeps it",
             ]
         );
         let table = baseline.table(&changes);
         assert!(
-            table.contains("+3.10 %  SLOWER\n") && table.contains("faster\n"),
+            table.contains("+5.10 %  SLOWER\n") && table.contains("faster\n"),
             "{table}"
         );
         let same = baseline.compare(&all(kept));
