@@ -19,6 +19,7 @@ fn component() -> Value {
         "component_id": text("The id that the component itself claims."),
         "endpoint": text("http://HOST:PORT or https://HOST:PORT."),
         "labels": texts("Anything to tell components apart by."),
+        "token_file": text("A file with the token to show with every call and to read synthetic runs with."),
         "metadata": texts("Sent with every call, such as authorization = \"Bearer TOKEN\"."),
         "tls": object(json!({
             "ca_file": text("PEM file with the certificates to trust; without it the system's roots."),
@@ -37,6 +38,47 @@ fn component() -> Value {
     component
 }
 
+/// One `[[discovery]]` table: a component's members but its endpoint, and where to look.
+fn discovery() -> Value {
+    let text = |what: &str| json!({ "type": "string", "description": what });
+    let mut table = component();
+    table["required"] = json!(["name"]);
+    let Some(members) = table["properties"].as_object_mut() else {
+        return table;
+    };
+    members.remove("endpoint");
+    for (name, what) in [
+        ("name", "Tells one table from another."),
+        (
+            "component_id",
+            "With {name}, {address}, {port} and {pod} in it.",
+        ),
+        (
+            "dns",
+            "http://HOST:PORT or https://HOST:PORT, whose every address is a component.",
+        ),
+        ("interval", "Between two looks at the name, such as 5s."),
+        (
+            "keep",
+            "How long one that is found no more stays registered, such as 5s.",
+        ),
+        (
+            "endpoint_slices",
+            "A label selector; each endpoint of these slices is a component.",
+        ),
+        (
+            "namespace",
+            "Of the slices; without it the monitor's own; * is all.",
+        ),
+        ("port", "The port's name; without it the only one."),
+        ("kubeconfig", "How to reach the API server from outside."),
+        ("scheme", "http or https, for endpoints of slices."),
+    ] {
+        members.insert(name.to_owned(), text(what));
+    }
+    table
+}
+
 fn held(name: &str, expected: &str) {
     let path = format!("{}/../docs/settings/{name}", env!("CARGO_MANIFEST_DIR"));
     if std::env::var_os(UPDATE).is_some() {
@@ -51,7 +93,11 @@ fn held(name: &str, expected: &str) {
 
 #[test]
 fn the_schema_is_what_the_code_takes() {
-    let schema: Value = schema("monitor-service", SPECS, &[("components", component())]);
+    let schema: Value = schema(
+        "monitor-service",
+        SPECS,
+        &[("components", component()), ("discovery", discovery())],
+    );
     held("monitor.schema.json", &format!("{schema:#}\n"));
 }
 
@@ -105,4 +151,30 @@ fn a_component_with_every_member_is_taken() {
     let source = Source::from_parts(PREFIX, SPECS, Some(file.path().to_owned()), &[], Vec::new());
     let errors = Settings::from_source(source).unwrap_err().to_string();
     assert!(!errors.contains("unknown field"), "{errors}");
+}
+
+/// Of the members of the schema none is a stranger to the reader of such a table.
+#[test]
+fn a_discovery_with_every_member_is_taken() {
+    let table = discovery();
+    let names = table["properties"].as_object().unwrap().keys();
+    let slices = [
+        "endpoint_slices",
+        "namespace",
+        "port",
+        "kubeconfig",
+        "scheme",
+    ];
+    let objects = ["labels", "metadata", "tls", "canary"];
+    let lines = names.filter(|name| !slices.contains(&name.as_str()));
+    let lines = lines.map(|name| match name.as_str() {
+        "dns" => "dns = 'https://bridges:50051'\n".to_owned(),
+        "interval" | "keep" => format!("{name} = '5s'\n"),
+        "component_id" => "component_id = '{name}-{address}'\n".to_owned(),
+        "token_file" => String::new(),
+        name if objects.contains(&name) => format!("{name} = {{}}\n"),
+        name => format!("{name} = 'x'\n"),
+    });
+    let text = format!("[[discovery]]\n{}", lines.collect::<String>());
+    tests::load(&text).unwrap();
 }
