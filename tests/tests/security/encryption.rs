@@ -1,5 +1,6 @@
 //! Certificates: right, expired, of another authority, missing, and exchanged while serving.
 
+use std::error::Error as _;
 use std::path::Path;
 
 use monitorable_tests::certificates::{Authority, Issued};
@@ -88,9 +89,11 @@ async fn only_right_certificates_get_in() {
         let refused = publish(channel, AGENT, "chat-1", "run-4")
             .await
             .unwrap_err();
-        // A TLS alert is no frame of HTTP/2: who speaks no TLS finds it wrong.
-        let broken = [Code::Unavailable, Code::Unknown, Code::Internal];
-        assert!(broken.contains(&refused.code()), "{what}: {refused:?}");
+        // The client itself found the way broken: no server has answered. Which code it gives
+        // depends on when the alert arrives, for in TLS 1.3 the client finishes its handshake
+        // before the server has judged its certificate.
+        assert!(refused.source().is_some(), "{what}: {refused:?}");
+        assert_ne!(refused.code(), Code::Ok, "{what}: {refused:?}");
     }
     logged(&bridge, &["TLS handshake failed"]).await;
     let options = encrypted(reads("chat-1", READER), servers.trusted(None));
