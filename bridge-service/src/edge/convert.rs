@@ -52,7 +52,7 @@ pub(crate) fn health_status(report: HealthReport, identity: &Identity) -> Health
         observe_time: Some(timestamp(report.observe_time)),
         state: state(report.state).into(),
         healthy: report.healthy,
-        checks: report.checks.into_iter().map(check).collect(),
+        checks: report.checks.iter().map(check).collect(),
         consecutive_failures: report.consecutive_failures,
         uptime: Some(duration(report.uptime)),
         last_health_check_time: report.last_check_time.map(timestamp),
@@ -197,11 +197,11 @@ fn state(state: State) -> WireState {
     }
 }
 
-fn check(result: CheckResult) -> Check {
+fn check(result: &CheckResult) -> Check {
     Check {
         name: result.name.to_owned(),
         healthy: result.healthy,
-        message: result.message,
+        message: result.message.clone(),
         latency: Some(duration(result.latency)),
     }
 }

@@ -190,7 +190,7 @@ fn self_checks(page: &mut Page, health: &HealthReport) {
     }
     let help = "1 where the last run of the self-check passed.";
     let mut family = page.gauge("bridge_check_healthy", help);
-    for check in &health.checks {
+    for check in health.checks.iter() {
         family.count(&[("check", check.name)], u64::from(check.healthy));
     }
     let healthy = f64::from(u8::from(health.healthy));
@@ -284,12 +284,13 @@ mod tests {
             observe_time: SystemTime::UNIX_EPOCH,
             state: State::Degraded,
             healthy: false,
-            checks: vec![CheckResult {
+            checks: [CheckResult {
                 name: "registry",
                 healthy: true,
                 message: String::new(),
                 latency: Duration::ZERO,
-            }],
+            }]
+            .into(),
             consecutive_failures: 1,
             uptime: Duration::from_secs(2),
             last_check_time: None,

@@ -2,6 +2,7 @@
 //!
 //! Nothing is ACTIVE before every check has passed once.
 
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use service_kit::clock::Now;
@@ -15,7 +16,8 @@ pub(crate) struct HealthMachine {
     started: Instant,
     sequence: u64,
     state: State,
-    checks: Vec<CheckResult>,
+    /// Shared with every report until the next round.
+    checks: Arc<[CheckResult]>,
     consecutive_failures: u32,
     last_check_time: Option<SystemTime>,
     error_message: String,
@@ -29,7 +31,7 @@ impl HealthMachine {
             started: now.monotonic,
             sequence: 0,
             state: State::Uninitialized,
-            checks: Vec::new(),
+            checks: Arc::default(),
             consecutive_failures: 0,
             last_check_time: None,
             error_message: String::new(),
@@ -119,7 +121,7 @@ impl HealthMachine {
                 }
             }
         }
-        self.checks = round.results;
+        self.checks = round.results.into();
         before != self.shown()
     }
 

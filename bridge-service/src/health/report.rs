@@ -1,5 +1,6 @@
 //! What the service says of its own health: plain data, no wire format.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 /// Where in its life the service is.
@@ -70,7 +71,7 @@ pub(crate) struct HealthReport {
     pub(crate) observe_time: SystemTime,
     pub(crate) state: State,
     pub(crate) healthy: bool,
-    pub(crate) checks: Vec<CheckResult>,
+    pub(crate) checks: Arc<[CheckResult]>,
     pub(crate) consecutive_failures: u32,
     pub(crate) uptime: Duration,
     pub(crate) last_check_time: Option<SystemTime>,

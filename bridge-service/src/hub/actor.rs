@@ -241,6 +241,9 @@ impl Actor {
     }
 
     fn flush(&mut self) {
+        if !self.hub.any_dirty() {
+            return;
+        }
         // Not the turn's: taking in what came with it is part of an event's delay.
         let now = self.clock.now().monotonic;
         let mut ready = std::mem::take(&mut self.ready);

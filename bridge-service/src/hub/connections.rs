@@ -373,10 +373,13 @@ impl Hub {
         std::mem::take(&mut self.overdue)
     }
 
-    /// Looks at each reader whose time it is: heartbeat, silence, overdue goodbye.
+    /// Looks at each reader whose time it is: heartbeat, silence, overdue goodbye. Heartbeats that
+    /// are due a little later go out along with one that is due, so that idle readers share the
+    /// loop's turns; a goodbye keeps its whole time.
     pub(super) fn look_at_readers(&mut self, now: Instant) {
+        let soon = now + self.limits.heartbeat_slack();
         while let Some(&Reverse((due, id))) = self.reader_due.peek() {
-            if due > now {
+            if due > soon || (due > now && self.is_closing(id)) {
                 return;
             }
             self.reader_due.pop();
@@ -384,6 +387,12 @@ impl Hub {
                 self.reader_due.push(Reverse((next, id)));
             }
         }
+    }
+
+    fn is_closing(&self, id: ConnectionId) -> bool {
+        self.readers
+            .get(id)
+            .is_some_and(|reader| reader.closing().is_some())
     }
 
     /// When to look again; `None` where it is listed already or gone.
@@ -407,7 +416,14 @@ impl Hub {
             return None;
         }
         let quiet_for = now.saturating_duration_since(reader.last_sent);
-        if quiet_for >= limits.heartbeat {
+        // The first one comes early, by as much as the reader's number says.
+        let interval = if reader.beaten {
+            limits.heartbeat
+        } else {
+            limits.heartbeat / 2
+        };
+        if quiet_for + limits.heartbeat_slack() >= interval {
+            reader.beaten = true;
             let last = self
                 .threads
                 .get(reader.thread)

@@ -57,6 +57,12 @@ pub(crate) struct HubLimits {
 }
 
 impl HubLimits {
+    /// How much a heartbeat may come early, to share a turn of the loop with others: a tenth of a
+    /// second by default.
+    pub(crate) fn heartbeat_slack(&self) -> Duration {
+        self.heartbeat / 256
+    }
+
     /// How long an event of a thread is kept for replay.
     pub(crate) fn age_of(&self, synthetic: bool) -> Duration {
         if synthetic {

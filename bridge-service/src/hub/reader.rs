@@ -71,6 +71,8 @@ pub(crate) struct Reader {
     pub(crate) last_sent: Instant,
     pub(crate) last_alive: Instant,
     blocked_since: Option<Instant>,
+    /// Whether it was sent a heartbeat.
+    pub(crate) beaten: bool,
     /// Whether it is listed to be flushed.
     pub(crate) dirty: bool,
     /// Whether it is listed because it may owe an acknowledgement.
@@ -103,6 +105,7 @@ impl Reader {
             last_sent: now,
             last_alive: now,
             blocked_since: None,
+            beaten: false,
             dirty: false,
             owes: false,
         }

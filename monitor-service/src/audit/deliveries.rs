@@ -1,6 +1,7 @@
 //! How a component's delivery counters moved, and what witnesses told meanwhile.
 
 use std::collections::VecDeque;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -33,18 +34,39 @@ pub(crate) struct Witnessed {
     pub(crate) told_until: Option<Instant>,
 }
 
+/// What was counted at one moment.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Counted {
+    pub(crate) delivery: DeliveryClaim,
+    /// How long the oldest event has waited that a connected reader should have. `None`: not said.
+    pub(crate) read_pending_age: Option<Duration>,
+    /// How long the oldest event has waited for its acknowledgement. `None`: not said.
+    pub(crate) unacknowledged_age: Option<Duration>,
+    /// As in [`Witnessed`].
+    pub(crate) consumed: u64,
+    /// As in [`Witnessed`].
+    pub(crate) connections: u64,
+    /// As in [`Witnessed`].
+    pub(crate) produced: u64,
+}
+
 /// The counters of one moment.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Point {
     pub(crate) sent: Now,
     pub(crate) received: Now,
-    /// Shared with the moments before, as long as they stand still.
-    pub(crate) delivery: Arc<DeliveryClaim>,
-    /// How long the oldest event has waited that a connected reader should have. `None`: not said.
-    pub(crate) read_pending_age: Option<Duration>,
-    /// How long the oldest event has waited for its acknowledgement. `None`: not said.
-    pub(crate) unacknowledged_age: Option<Duration>,
-    pub(crate) witnessed: Witnessed,
+    /// Shared with the moments before, as long as it stands still.
+    counted: Arc<Counted>,
+    /// As in [`Witnessed`].
+    pub(crate) told_until: Option<Instant>,
+}
+
+impl Deref for Point {
+    type Target = Counted;
+
+    fn deref(&self) -> &Counted {
+        &self.counted
+    }
 }
 
 impl Point {
@@ -103,15 +125,21 @@ impl Deliveries {
             let seconds = metrics.gauges.get(gauge);
             seconds.and_then(|seconds| Duration::try_from_secs_f64(*seconds).ok())
         };
-        let last = self.points.back().map(|last| &last.delivery);
-        let still = last.filter(|last| ***last == *delivery).cloned();
+        let counted = Counted {
+            delivery: delivery.clone(),
+            read_pending_age: age(READ_PENDING_GAUGE),
+            unacknowledged_age: age(UNACKNOWLEDGED_GAUGE),
+            consumed: witnessed.consumed,
+            connections: witnessed.connections,
+            produced: witnessed.produced,
+        };
+        let last = self.points.back().map(|last| &last.counted);
+        let still = last.filter(|last| ***last == counted).cloned();
         let point = Point {
             sent: answer.sent,
             received: answer.received,
-            delivery: still.unwrap_or_else(|| Arc::new(delivery.clone())),
-            read_pending_age: age(READ_PENDING_GAUGE),
-            unacknowledged_age: age(UNACKNOWLEDGED_GAUGE),
-            witnessed,
+            counted: still.unwrap_or_else(|| Arc::new(counted)),
+            told_until: witnessed.told_until,
         };
         if let Some(last) = self.points.back() {
             // An audit's answer may come after one that was asked for later.
@@ -182,10 +210,7 @@ impl Deliveries {
             return false;
         };
         let accepted = last.delivery.accepted - first.delivery.accepted;
-        let reported = last
-            .witnessed
-            .produced
-            .saturating_sub(first.witnessed.produced);
+        let reported = last.produced.saturating_sub(first.produced);
         accepted > 0 && reported.saturating_mul(100) >= accepted.saturating_mul(PRODUCERS_PERCENT)
     }
 

@@ -42,7 +42,7 @@ fn unwitnessed(
     let told = told.ok_or("no consumer tells what it reads")?;
     let covered = |point: &Point| {
         let open = point.delivery.connections_open;
-        open > 0 && open <= point.witnessed.connections
+        open > 0 && open <= point.connections
     };
     // The same readers all the while, and a witness beside each.
     let streak = view
@@ -65,15 +65,15 @@ fn unwitnessed(
     let seen_by = streak
         .iter()
         .rev()
-        .find(|point| point.witnessed.told_until >= Some(all_told));
+        .find(|point| point.told_until >= Some(all_told));
     let consumed = seen_by.map_or(view.evidence.counters().consumed, |point| {
-        point.witnessed.consumed
+        point.consumed
     });
     let claimed = last
         .delivery
         .delivered
         .saturating_sub(first.delivery.delivered);
-    let witnessed = consumed.saturating_sub(before.witnessed.consumed);
+    let witnessed = consumed.saturating_sub(before.consumed);
     // What is known to be missing is another rule's finding.
     let explained = settings.phantom_events.saturating_add(view.losses.unseen);
     if claimed <= witnessed.saturating_add(explained) {
