@@ -124,4 +124,19 @@ mod tests {
         }
         assert_ne!(id(&HeaderMap::new()), id(&HeaderMap::new()));
     }
+
+    #[test]
+    fn no_span_is_called_by_a_path_that_a_stranger_makes_up() {
+        let request = |content: &str| {
+            let request = axum::http::Request::builder().uri("/made/up");
+            let request = request.header(header::CONTENT_TYPE, content);
+            described(&request.body(Body::empty()).unwrap())
+        };
+        assert_eq!(
+            request("text/plain"),
+            (Kind::Http, "GET unknown".to_owned())
+        );
+        let grpc = request("application/grpc+proto");
+        assert_eq!(grpc, (Kind::Grpc, "unknown".to_owned()));
+    }
 }
