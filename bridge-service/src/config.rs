@@ -15,6 +15,7 @@ use service_kit::http::HttpLimits;
 use service_kit::port::PortSettings;
 use service_kit::rate::Rate;
 use service_kit::telemetry::{LogFormat, parse_filter};
+use service_kit::traces::TraceSettings;
 
 use crate::edge::ingest::IngestLimits;
 use crate::edge::ingest::validate::check_identifier;
@@ -43,6 +44,8 @@ pub(crate) struct Settings {
     pub(crate) http_limits: HttpLimits,
     pub(crate) log_level: String,
     pub(crate) log_format: LogFormat,
+    /// `None`: traces go nowhere.
+    pub(crate) traces: Option<TraceSettings>,
     pub(crate) access: AccessSettings,
     /// What the access settings and `auth.tokens` say now.
     pub(crate) known: Access,
@@ -91,6 +94,7 @@ impl Settings {
             http_limits: http_limits(&mut source, drain_deadline),
             log_level: source.take("log.level"),
             log_format: source.take("log.format"),
+            traces: TraceSettings::take(&mut source),
             access,
             known: known.with_readers(tokens),
             readers_closed,

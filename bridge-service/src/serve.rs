@@ -15,6 +15,7 @@ use service_kit::reload::ReloadStatus;
 use service_kit::signals::shutdown_on_signals;
 use service_kit::tasks::Tasks;
 use service_kit::telemetry::LogLevel;
+use service_kit::traces::Traces;
 use service_kit::{grpc, http, panics, reload, telemetry};
 use tokio::signal::unix::Signal;
 use tokio_util::sync::CancellationToken;
@@ -37,6 +38,14 @@ pub(crate) async fn run(settings: Settings, flags: ArgMatches) -> ExitCode {
     let filter = telemetry::parse_filter(&settings.log_level).unwrap_or_default();
     let level = telemetry::start(settings.log_format, filter);
     panics::watch();
+    let starting = settings
+        .traces
+        .as_ref()
+        .map(|traces| Traces::start(traces, "bridge-service", &settings.component_id));
+    let traces = match starting.transpose() {
+        Ok(traces) => traces,
+        Err(error) => return failed(&format!("trace.otlp_endpoint: {error}")),
+    };
     let listeners = match Listeners::bind(&settings).await {
         Ok(listeners) => listeners,
         Err(error) => return Stop::new(error, EXIT_UNAVAILABLE).show(),
@@ -52,9 +61,12 @@ pub(crate) async fn run(settings: Settings, flags: ArgMatches) -> ExitCode {
         level,
         hangups,
     };
-    Service::start(settings, listeners, again, Clock::system())
-        .run(shutdown)
-        .await
+    let service = Service::start(settings, listeners, again, Clock::system());
+    let exit = service.run(shutdown).await;
+    if let Some(traces) = traces {
+        traces.finish().await;
+    }
+    exit
 }
 
 /// What reading the settings again takes.

@@ -40,9 +40,20 @@ impl Service {
     /// A service of this name, from this file, with these flags added; on free ports of loopback
     /// where they name none.
     pub async fn start(name: &'static str, binary: &Path, flags: &[&str]) -> Self {
+        Self::start_in(&[], name, binary, flags).await
+    }
+
+    /// The same with these variables in its environment.
+    pub async fn start_in(
+        variables: &[(&str, &str)],
+        name: &'static str,
+        binary: &Path,
+        flags: &[&str],
+    ) -> Self {
         let free = ["--grpc-listen", "--http-listen"].map(|flag| [flag, "127.0.0.1:0"]);
         let free = free.iter().filter(|[flag, _]| !flags.contains(flag));
         let mut child = command(binary)
+            .envs(variables.iter().copied())
             .arg("serve")
             .args(free.flatten())
             .args(flags)
@@ -201,7 +212,10 @@ pub fn command(binary: &Path) -> Command {
     let mut command = Command::new(binary);
     for (variable, _) in std::env::vars_os() {
         let text = variable.to_string_lossy();
-        if text.starts_with("BRIDGE_") || text.starts_with("MONITOR_") {
+        if ["BRIDGE_", "MONITOR_", "OTEL_"]
+            .iter()
+            .any(|prefix| text.starts_with(prefix))
+        {
             command.env_remove(&variable);
         }
     }

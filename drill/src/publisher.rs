@@ -130,6 +130,7 @@ impl Run {
             tool_call_id: String::new(),
             data: format!(r#"{{"step":{}}}"#, self.count).into(),
             producer_sequence: self.count,
+            ..AgentEvent::default()
         }
     }
 

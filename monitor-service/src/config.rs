@@ -19,6 +19,7 @@ use service_kit::grpc::GrpcLimits;
 use service_kit::http::HttpLimits;
 use service_kit::port::PortSettings;
 use service_kit::telemetry::{LogFormat, parse_filter};
+use service_kit::traces::TraceSettings;
 
 use self::table::{PREFIX, SECRETS, SPECS};
 use crate::alert::settings::AlertSettings;
@@ -61,6 +62,8 @@ pub(crate) struct Settings {
     pub(crate) metrics: bool,
     pub(crate) log_level: String,
     pub(crate) log_format: LogFormat,
+    /// `None`: traces go nowhere.
+    pub(crate) traces: Option<TraceSettings>,
     pub(crate) edge: EdgeLimits,
     pub(crate) probe: ProbeSettings,
     pub(crate) fleet: FleetSettings,
@@ -119,6 +122,7 @@ impl Settings {
             metrics: source.take("http.metrics"),
             log_level: source.take("log.level"),
             log_format: source.take("log.format"),
+            traces: TraceSettings::take(&mut source),
             edge: EdgeLimits {
                 watchers_max: count(&mut source, "grpc.watchers", 1..=100_000),
             },

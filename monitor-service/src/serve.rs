@@ -13,6 +13,7 @@ use service_kit::config::EXIT_CONFIG;
 use service_kit::reload::ReloadStatus;
 use service_kit::tasks::{Ended, Tasks};
 use service_kit::telemetry::LogLevel;
+use service_kit::traces::Traces;
 use service_kit::{grpc, http, panics, reload, signals, telemetry};
 use tokio::signal::unix::Signal;
 use tokio::sync::watch;
@@ -60,7 +61,7 @@ pub(crate) fn run(flags: &ArgMatches) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&format!("the runtime does not start: {error}")),
     };
-    let exit = runtime.block_on(serve(settings, flags.clone(), level));
+    let exit = runtime.block_on(traced(settings, flags.clone(), level));
     // What still runs has had its deadlines.
     runtime.shutdown_background();
     exit
@@ -77,6 +78,23 @@ fn say(text: &str) {
     let mut out = std::io::stdout().lock();
     let _ = out.write_all(text.as_bytes());
     let _ = out.flush();
+}
+
+/// Traces what is served, where traces go somewhere.
+async fn traced(settings: Settings, flags: ArgMatches, level: LogLevel) -> ExitCode {
+    let starting = settings
+        .traces
+        .as_ref()
+        .map(|traces| Traces::start(traces, "monitor-service", &settings.component_id));
+    let traces = match starting.transpose() {
+        Ok(traces) => traces,
+        Err(error) => return fail(&format!("trace.otlp_endpoint: {error}")),
+    };
+    let exit = serve(settings, flags, level).await;
+    if let Some(traces) = traces {
+        traces.finish().await;
+    }
+    exit
 }
 
 async fn serve(settings: Settings, flags: ArgMatches, level: LogLevel) -> ExitCode {

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use axum::middleware::from_fn;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::transport::Server;
 
 use crate::accept::Port;
+use crate::request;
 
 /// Limits of one gRPC server.
 #[derive(Clone, Copy, Debug)]
@@ -71,12 +73,13 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) -> Result<(), tonic::transport::Error> {
     let graceful = shutdown.clone();
+    let observed = routes.into_axum_router().layer(from_fn(request::observe));
     let server = Server::builder()
         .http2_keepalive_interval(Some(limits.keepalive_interval))
         .http2_keepalive_timeout(Some(limits.keepalive_timeout))
         .max_concurrent_streams(limits.max_concurrent_streams)
         .http2_max_header_list_size(limits.max_header_bytes)
-        .add_routes(routes)
+        .add_routes(observed.into())
         .serve_with_incoming_shutdown(
             port.into_stream(),
             async move { graceful.cancelled().await },

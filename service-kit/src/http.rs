@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::http::{HeaderMap, Request, StatusCode, header};
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use hyper::body::Incoming;
@@ -19,6 +19,7 @@ use tower::ServiceExt as _;
 use crate::accept::{Connection, Port};
 use crate::access::{Guard, guard_http};
 use crate::health_protocol::{HealthSource, LIVENESS, READINESS};
+use crate::request;
 
 /// Limits of one HTTP server.
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +49,7 @@ pub async fn serve(
     limits: HttpLimits,
     shutdown: CancellationToken,
 ) {
+    let router = router.layer(from_fn(request::observe));
     let connections = TaskTracker::new();
     loop {
         tokio::select! {

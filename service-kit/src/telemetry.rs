@@ -1,7 +1,12 @@
 //! Logs on standard error, as text or JSON.
 
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::ParseError;
+use tracing::Level;
+use tracing_subscriber::filter::{FilterExt as _, ParseError, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _, Registry, fmt, reload};
+
+use crate::request::REQUESTS;
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +26,8 @@ pub fn parse_filter(directives: &str) -> Result<EnvFilter, ParseError> {
 }
 
 /// Changes what is logged, while it is.
-pub struct LogLevel(Box<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>);
+#[derive(Debug)]
+pub struct LogLevel(reload::Handle<EnvFilter, Registry>);
 
 impl LogLevel {
     /// From now on this is logged.
@@ -29,38 +35,27 @@ impl LogLevel {
     /// # Errors
     /// Where logging has ended.
     pub fn set(&self, filter: EnvFilter) -> Result<(), String> {
-        (self.0)(filter)
-    }
-}
-
-impl std::fmt::Debug for LogLevel {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("LogLevel")
+        self.0.reload(filter).map_err(|error| error.to_string())
     }
 }
 
 /// Starts logging for this process; a second call changes nothing.
 pub fn start(format: LogFormat, filter: EnvFilter) -> LogLevel {
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(false);
-    let (started, level) = match format {
-        LogFormat::Text => {
-            let builder = builder.with_filter_reloading();
-            let handle = builder.reload_handle();
-            let change = move |filter| handle.reload(filter).map_err(|error| error.to_string());
-            (builder.try_init(), LogLevel(Box::new(change)))
-        }
+    let (filter, level) = reload::Layer::new(filter);
+    let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(false);
+    let lines = match format {
+        LogFormat::Text => lines.boxed(),
         LogFormat::Json => {
-            let builder = builder.json().flatten_event(true).with_filter_reloading();
-            let handle = builder.reload_handle();
-            let change = move |filter| handle.reload(filter).map_err(|error| error.to_string());
-            (builder.try_init(), LogLevel(Box::new(change)))
+            let lines = lines.json().flatten_event(true);
+            lines.with_span_list(false).boxed()
         }
     };
-    if started.is_err() {
+    // However little is logged, a line knows its request.
+    let requests = Targets::new().with_target(REQUESTS, Level::ERROR);
+    let filter = filter.or(requests);
+    let started = Registry::default().with(lines.with_filter(filter));
+    if started.try_init().is_err() {
         tracing::debug!("logging had been started before");
     }
-    level
+    LogLevel(level)
 }

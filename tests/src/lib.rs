@@ -6,6 +6,7 @@
 
 pub mod certificates;
 pub mod cluster;
+pub mod collector;
 pub mod command;
 pub mod http;
 pub mod metrics;

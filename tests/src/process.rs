@@ -16,16 +16,17 @@ pub struct Service(drill::process::Service);
 impl Service {
     /// A bridge with these flags added.
     pub async fn bridge(flags: &[&str]) -> Self {
-        Self::start("bridge-service", flags).await
+        Self::start_in(&[], "bridge-service", flags).await
     }
 
     /// A monitor with these flags added.
     pub async fn monitor(flags: &[&str]) -> Self {
-        Self::start("monitor-service", flags).await
+        Self::start_in(&[], "monitor-service", flags).await
     }
 
-    async fn start(name: &'static str, flags: &[&str]) -> Self {
-        Self(drill::process::Service::start(name, &binary(name), flags).await)
+    /// A service with these variables in its environment and these flags added.
+    pub async fn start_in(variables: &[(&str, &str)], name: &'static str, flags: &[&str]) -> Self {
+        Self(drill::process::Service::start_in(variables, name, &binary(name), flags).await)
     }
 
     /// SIGTERM, and how the process ended.

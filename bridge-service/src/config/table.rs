@@ -45,6 +45,8 @@ pub(crate) const SPECS: &[Spec] = &[
     spec("http.allowed_origins", "", "Origins of web pages that may read, separated by commas, such as https://chat.example; * is any. Empty: any where readers show a token, and pages of this machine where they don't."),
     spec("log.level", "info", "Level or directives, such as debug or info,hyper=warn."),
     spec("log.format", "text", "Form of log lines: text or json."),
+    spec("trace.otlp_endpoint", "", "Collector that is sent the traces of requests, by OTLP over gRPC: http://HOST:PORT or https://HOST:PORT; empty: they go nowhere."),
+    spec("trace.ratio", "0.01", "Share of the requests that are traced where their caller has not decided; 0 to 1."),
     spec("auth.tokens", "", "Bearer tokens that readers may show, separated by commas, each 16 to 512 bytes; empty: nobody needs one."),
     spec("auth.access_file", "", "TOML file with [[tokens]] and [[certificates]]: who they are and what they may do (docs/ACCESS.md); empty: none."),
     spec("auth.jwt_key_file", "", "File with the key that JWTs are signed with: a public key in PEM, or the secret of HS256 of 32 bytes or more; empty: none."),

@@ -1,9 +1,11 @@
 //! What the hub is handed and what it answers: plain data, no wire format.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
 use service_kit::histogram::Histogram;
+use service_kit::trace_context::TraceContext;
 
 use super::epoch::Epoch;
 
@@ -60,6 +62,8 @@ pub(crate) struct Event {
     pub(crate) tool_call_id: String,
     /// One JSON value in UTF-8, checked. Empty: none.
     pub(crate) data: Bytes,
+    /// Which trace it belongs to; the events of a call share it. `None`: none is known.
+    pub(crate) trace: Option<Arc<TraceContext>>,
 }
 
 /// What became of an event at the door.

@@ -171,6 +171,7 @@ impl Faults {
             tool_name: String::new(),
             tool_call_id: String::new(),
             data: Bytes::from_static(b"{}"),
+            trace: None,
         }
     }
 

@@ -151,6 +151,7 @@ fn event(thread_id: String, run_id: String, n: usize) -> Event {
         tool_name: String::new(),
         tool_call_id: String::new(),
         data: Bytes::from(format!("{{\"text\":\"{}\"}}", "x".repeat(256 - 11))),
+        trace: None,
     }
 }
 
@@ -384,6 +385,7 @@ fn frames(size: usize, now: Now, encoding: Encoding) -> Work {
             tool_name: &event.tool_name,
             tool_call_id: &event.tool_call_id,
             data: &event.data,
+            trace: "",
             time: now.wall,
             sequence,
             epoch: "0123456789abcdef",

@@ -10,6 +10,7 @@ const TEXTS: usize = 5;
 /// An event without its thread, which the window belongs to, and its user, whom no reader is shown.
 #[derive(Debug)]
 pub(crate) struct Packed {
+    /// Behind the others the trace, where there is one.
     texts: Box<str>,
     /// Where each text ends: `event_id`, `run_id`, `agent_name`, `tool_name`, `tool_call_id`.
     ends: [u32; TEXTS],
@@ -35,8 +36,12 @@ impl Packed {
             end += text.len() as u32;
             end
         });
+        let mut texts = texts.concat();
+        if let Some(trace) = &event.trace {
+            texts.push_str(trace.as_text());
+        }
         Self {
-            texts: texts.concat().into(),
+            texts: texts.into(),
             ends,
             event_type: event.event_type,
             data: Bytes::copy_from_slice(&event.data),
@@ -74,6 +79,13 @@ impl Packed {
         &self.data
     }
 
+    /// Which trace it belongs to, as [`TraceContext::as_text`] has it; empty where none is known.
+    ///
+    /// [`TraceContext::as_text`]: service_kit::trace_context::TraceContext::as_text
+    pub(crate) fn trace(&self) -> &str {
+        &self.texts[self.ends[TEXTS - 1] as usize..]
+    }
+
     /// Bytes of its texts and its data.
     pub(crate) fn bytes(&self) -> usize {
         self.texts.len() + self.data.len()
@@ -97,6 +109,10 @@ impl Packed {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use service_kit::trace_context::{TraceContext, split};
+
     use super::*;
     use crate::hub::testing::event;
 
@@ -127,6 +143,21 @@ mod tests {
             ..whole
         });
         assert_eq!((empty.agent_name(), empty.tool_call_id()), ("", ""));
+    }
+
+    #[test]
+    fn a_trace_comes_back_and_counts() {
+        let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let plain = event("t", "r", "e");
+        let traced = Event {
+            trace: TraceContext::parse(parent, "a=1").map(Arc::new),
+            ..plain.clone()
+        };
+        let (plain, traced) = (Packed::new(&plain), Packed::new(&traced));
+        assert_eq!(split(traced.trace()), (parent, "a=1"));
+        assert_eq!((traced.event_id(), traced.tool_call_id()), ("e", ""));
+        assert_eq!(traced.bytes(), plain.bytes() + 58);
+        assert_eq!(plain.trace(), "");
     }
 
     #[test]

@@ -39,6 +39,7 @@ pub(crate) fn event(thread: &str, run: &str, id: &str) -> Event {
         tool_name: String::new(),
         tool_call_id: String::new(),
         data: Bytes::from_static(br#"{"text":"hello"}"#),
+        trace: None,
     }
 }
 

@@ -59,6 +59,7 @@ impl Entry {
             tool_name: self.event.tool_name(),
             tool_call_id: self.event.tool_call_id(),
             data: self.event.data(),
+            trace: self.event.trace(),
             time: self.shown_time,
             sequence,
             epoch,

@@ -22,7 +22,7 @@ const TOKEN: &str = "the-token-of-the-monitor";
 const OVERLAYS: [&str; 3] = ["central", "sidecar", "scaled"];
 /// Values of the chart that together use every part of it.
 const VALUES: [&str; 4] = [
-    "serviceMonitor.enabled=true",
+    "serviceMonitor.enabled=true,networkPolicy.egress[0].ports[0].port=4317",
     "bridge.enabled=false,agent.enabled=true,agent.monitorBeside=true",
     "bridge.autoscaling.enabled=true,bridge.settings.BRIDGE_HUB_CONNECTIONS=100000",
     "networkPolicy.enabled=false,monitor.enabled=false,bridge.nodeSelector.disk=ssd",

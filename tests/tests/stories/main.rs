@@ -36,4 +36,5 @@ mod server_sent_events;
 mod silent_failure;
 mod slow_reader;
 mod subprotocols;
+mod tracing;
 mod witnesses;

@@ -1,6 +1,9 @@
 //! One batch: what goes to the hub, and the receipts that come back in the request's order.
 
+use std::sync::Arc;
+
 use monitorable::bridge::v1::{AgentEvent, Receipt, Status as ReceiptStatus};
+use service_kit::trace_context::TraceContext;
 use tonic::Status;
 
 use super::IngestLimits;
@@ -65,6 +68,16 @@ impl Batch {
             }
         }
         self.receipts.receipts.push(receipt);
+    }
+
+    /// Events that name no trace of their own belong to the call's.
+    pub(super) fn traced(mut self, call: Option<&Arc<TraceContext>>) -> Self {
+        if let Some(call) = call {
+            for event in &mut self.events {
+                event.trace.get_or_insert_with(|| call.clone());
+            }
+        }
+        self
     }
 
     /// How many events it had, refused ones among them.
@@ -174,6 +187,33 @@ mod tests {
             (receipts[2].error.as_str(), receipts[2].epoch.as_str()),
             ("full", "")
         );
+    }
+
+    #[test]
+    fn an_event_keeps_its_own_trace_and_the_others_share_the_calls() {
+        let context = |span: char| {
+            let span = span.to_string().repeat(16);
+            let parent = format!("00-4bf92f3577b34da6a3ce929d0e0e4736-{span}-01");
+            TraceContext::parse(&parent, "").unwrap()
+        };
+        let naming = |traceparent: &str| AgentEvent {
+            traceparent: traceparent.to_owned(),
+            ..event("a")
+        };
+        let events = vec![
+            naming(context('1').traceparent()),
+            naming("bad"),
+            event("b"),
+        ];
+        let batch = Batch::check(events, &LIMITS).unwrap();
+        let call = Arc::new(context('2'));
+        let (events, receipts) = batch.traced(Some(&call)).split();
+        assert_eq!(receipts.rejected(), 0);
+        let traces: Vec<_> = events.iter().flat_map(|event| &event.trace).collect();
+        assert_eq!(**traces[0], context('1'));
+        assert!(Arc::ptr_eq(traces[1], &call) && Arc::ptr_eq(traces[2], &call));
+        let batch = Batch::check(vec![event("a")], &LIMITS).unwrap();
+        assert_eq!(batch.traced(None).split().0[0].trace, None);
     }
 
     #[test]

@@ -20,6 +20,7 @@ use monitorable::bridge::v1::{
 use service_kit::access::identity_of;
 use service_kit::clock::Clock;
 use service_kit::rate::Rate;
+use service_kit::request::trace_of;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
@@ -103,12 +104,13 @@ impl AgentEvents for Ingest {
     ) -> Result<Response<PublishResponse>, Status> {
         let identity = identity_of(&request);
         let caller = self.rates.caller(&request, identity.as_deref());
+        let trace = trace_of(request.extensions());
         let events = request.into_inner().events;
         may_write(identity.as_deref(), &events)?;
         let count = events.len();
         let batch = Batch::check(events, &self.limits)?;
         self.rates.take_or_refuse(&caller, count)?;
-        let (events, receipts) = batch.split();
+        let (events, receipts) = batch.traced(trace.as_ref()).split();
         let published = self.hub.publish(events, receipts.rejected()).await;
         let outcomes = published.map_err(hub_status)?;
         Ok(Response::new(PublishResponse {
@@ -136,6 +138,7 @@ impl AgentEvents for Ingest {
             limits: self.limits,
             draining: self.draining.clone(),
             identity,
+            trace: trace_of(request.extensions()),
         };
         Ok(Response::new(taking.open(request.into_inner(), permit)))
     }

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use futures_util::stream;
 use monitorable::bridge::v1::{AgentEvent, PublishStreamRequest, PublishStreamResponse};
 use service_kit::access::Identity;
+use service_kit::trace_context::TraceContext;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio_stream::Stream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, Streaming};
+use tracing::Instrument as _;
 
 use super::IngestLimits;
 use super::batch::{Batch, Receipts};
@@ -39,6 +41,8 @@ pub(super) struct Taking {
     pub(super) caller: String,
     /// `None`: nobody needs to be known.
     pub(super) identity: Option<Arc<Identity>>,
+    /// Which trace the call belongs to.
+    pub(super) trace: Option<Arc<TraceContext>>,
 }
 
 impl Taking {
@@ -49,10 +53,11 @@ impl Taking {
         permit: OwnedSemaphorePermit,
     ) -> Answers {
         let (taken, waiting) = mpsc::channel(self.limits.stream_batches);
-        tokio::spawn(async move {
+        let reading = async move {
             self.read(requests, taken).await;
             drop(permit);
-        });
+        };
+        tokio::spawn(reading.in_current_span());
         Box::pin(stream::unfold(Some(waiting), next_answer))
     }
 
@@ -83,7 +88,7 @@ impl Taking {
                     if !self.wait_for_room(batch.len(), &taken).await {
                         return;
                     }
-                    let (events, receipts) = batch.split();
+                    let (events, receipts) = batch.traced(self.trace.as_ref()).split();
                     let (reply, answer) = oneshot::channel();
                     let rejected = receipts.rejected();
                     // Told one after the other, so that the hub sees them in the stream's order.

@@ -1,9 +1,11 @@
 //! From the wire to the hub: every rule of `proto/bridge/v1/bridge.proto` for one event.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use monitorable::bridge::v1::{AgentEvent, EventType as WireType};
 use prost_types::Timestamp;
+use service_kit::trace_context::TraceContext;
 
 use super::json::check_json;
 use crate::hub::event::{Event, EventType};
@@ -35,6 +37,7 @@ pub(crate) fn check_event(event: AgentEvent, max_data_bytes: usize) -> Result<Ev
     check_optional("tool_call_id", &event.tool_call_id)?;
     check_tool(event_type, &event.tool_name, &event.tool_call_id)?;
     check_data(&event.data, max_data_bytes)?;
+    let trace = trace(&event);
     Ok(Event {
         event_id: event.event_id,
         user_id: event.user_id,
@@ -46,7 +49,22 @@ pub(crate) fn check_event(event: AgentEvent, max_data_bytes: usize) -> Result<Ev
         tool_name: event.tool_name,
         tool_call_id: event.tool_call_id,
         data: event.data,
+        trace,
     })
+}
+
+/// The event's own trace. One that is not valid is none, and no error: tracing loses no event.
+fn trace(event: &AgentEvent) -> Option<Arc<TraceContext>> {
+    let (traceparent, tracestate) = (&event.traceparent, &event.tracestate);
+    if traceparent.is_empty() {
+        return None;
+    }
+    let context = TraceContext::parse(traceparent, tracestate);
+    if context.is_none() {
+        let traceparent = shown(traceparent);
+        tracing::debug!(traceparent, "ignored: no W3C trace context");
+    }
+    context.map(Arc::new)
 }
 
 /// A thread's name: an identifier that is not one of the bridge's own.

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Shown, append, append_with_raw, milliseconds};
+use super::{Shown, append, append_with_data, milliseconds};
 use crate::hub::event::EventType;
 
 #[derive(Serialize)]
@@ -103,7 +103,7 @@ pub(super) fn event(payload: &mut Vec<u8>, shown: Shown<'_>) {
             data_member = "value";
         }
     }
-    append_with_raw(payload, &object, data_member, shown.data);
+    append_with_data(payload, &object, data_member, shown);
 }
 
 pub(super) fn control(payload: &mut Vec<u8>, kind: &'static str, body: &impl Serialize) {

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Shown, append, append_with_raw, rfc3339};
+use super::{Shown, append, append_with_data, rfc3339};
 
 #[derive(Serialize)]
 struct EventObject<'a> {
@@ -39,7 +39,7 @@ pub(super) fn event(payload: &mut Vec<u8>, shown: Shown<'_>) {
         toolname: shown.tool_name,
         toolcallid: shown.tool_call_id,
     };
-    append_with_raw(payload, &object, "data", shown.data);
+    append_with_data(payload, &object, "data", shown);
 }
 
 pub(super) fn control(payload: &mut Vec<u8>, kind: &'static str, body: &impl Serialize) {

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use serde::Serialize;
+use service_kit::trace_context;
 
 use super::event::{CloseReason, Encoding, EventType, Subprotocol, Transport};
 
@@ -31,6 +32,8 @@ pub(crate) struct Shown<'a> {
     pub(crate) tool_call_id: &'a str,
     /// One JSON value. Empty: none.
     pub(crate) data: &'a [u8],
+    /// Both texts of a trace context as one. Empty: none.
+    pub(crate) trace: &'a str,
     pub(crate) time: SystemTime,
     pub(crate) sequence: u64,
     pub(crate) epoch: &'a str,
@@ -143,15 +146,37 @@ fn append(payload: &mut Vec<u8>, value: &impl Serialize) {
     }
 }
 
-/// Appends an object and, as its last member, a JSON value as it came; null where it is empty.
-fn append_with_raw(payload: &mut Vec<u8>, object: &impl Serialize, member: &str, raw: &[u8]) {
+/// Appends an event's object, its trace where it has one, and as its last member its data as it came;
+/// null where it is empty.
+fn append_with_data(
+    payload: &mut Vec<u8>,
+    object: &impl Serialize,
+    member: &str,
+    shown: Shown<'_>,
+) {
     append(payload, object);
     payload.pop();
+    if !shown.trace.is_empty() {
+        append_trace(payload, shown.trace);
+    }
     payload.extend_from_slice(b",\"");
     payload.extend_from_slice(member.as_bytes());
     payload.extend_from_slice(b"\":");
-    payload.extend_from_slice(if raw.is_empty() { b"null" } else { raw });
+    let data = shown.data;
+    payload.extend_from_slice(if data.is_empty() { b"null" } else { data });
     payload.push(b'}');
+}
+
+/// The members of CloudEvents' extension for distributed tracing, the same in every subprotocol.
+#[cold]
+fn append_trace(payload: &mut Vec<u8>, trace: &str) {
+    let (parent, state) = trace_context::split(trace);
+    payload.extend_from_slice(b",\"traceparent\":");
+    append(payload, &parent);
+    if !state.is_empty() {
+        payload.extend_from_slice(b",\"tracestate\":");
+        append(payload, &state);
+    }
 }
 
 /// RFC 3339 in UTC with milliseconds. Times outside 1970–9999 show the nearer end.
@@ -164,7 +189,10 @@ fn rfc3339(time: SystemTime) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use serde_json::Value;
+    use service_kit::trace_context::TraceContext;
 
     use super::*;
     use crate::hub::event::Event;
@@ -181,6 +209,7 @@ mod tests {
             tool_name: &event.tool_name,
             tool_call_id: &event.tool_call_id,
             data: &event.data,
+            trace: event.trace.as_ref().map_or("", |trace| trace.as_text()),
             time,
             sequence: 7,
             epoch: "ep",
@@ -212,6 +241,31 @@ mod tests {
             tool_call_id: "call-1".to_owned(),
             data: Bytes::from_static(br#"{"arguments":{"city":"Oslo"}}"#),
             ..testing::event("t", "r", "e")
+        }
+    }
+
+    #[test]
+    fn every_subprotocol_shows_a_trace_where_there_is_one() {
+        let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let traced = |state: &str| Event {
+            trace: TraceContext::parse(parent, state).map(Arc::new),
+            ..tool_event()
+        };
+        for subprotocol in [
+            Subprotocol::Json,
+            Subprotocol::AgUi,
+            Subprotocol::CloudEvents,
+        ] {
+            let encoding = over(subprotocol, Transport::WebSocket);
+            let encoded = |event: &Event| payload(&super::event(encoding, shown(event)));
+            let state = r#"vendor=a"b\c"#;
+            let with = encoded(&traced(state));
+            assert_eq!(with["traceparent"], parent, "{with}");
+            assert_eq!(with["tracestate"], state, "{with}");
+            let alone = encoded(&traced(""));
+            assert!(alone.get("tracestate").is_none(), "{alone}");
+            let without = encoded(&tool_event());
+            assert!(without.get("traceparent").is_none(), "{without}");
         }
     }
 
