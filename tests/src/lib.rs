@@ -8,6 +8,7 @@ pub mod certificates;
 pub mod cluster;
 pub mod command;
 pub mod http;
+pub mod issuer;
 pub mod metrics;
 pub mod paths;
 pub mod process;
