@@ -153,6 +153,7 @@ mod tests {
     use crate::health::report::State;
     use crate::hub::api::Identity;
     use crate::hub::limits::HubLimits;
+    use crate::hub::testing::event;
 
     fn start(limits: HubLimits, settings: HealthSettings) -> HubHandle {
         let identity = Identity {
@@ -214,18 +215,49 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_path_that_cannot_work_is_never_called_active() {
-        // No thread may be opened, so the internal event has nowhere to go.
+        // No check may take any time.
+        let settings = HealthSettings {
+            verification_timeout: Duration::ZERO,
+            ..HealthSettings::default()
+        };
+        let hub = start(HubLimits::default(), settings);
+        let report = reach(&hub, State::Failed).await;
+        let error = &report.error_message;
+        assert!(
+            error.contains("websocket_manager: did not end within 0ns"),
+            "{error}"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_initialization_that_takes_too_long_has_failed() {
+        let settings = HealthSettings {
+            initialization_timeout: Duration::ZERO,
+            ..HealthSettings::default()
+        };
+        let hub = start(HubLimits::default(), settings);
+        let report = reach(&hub, State::Failed).await;
+        let error = &report.error_message;
+        assert!(error.contains("did not end within 0ns"), "{error}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn threads_and_runs_of_strangers_leave_room_for_the_checks() {
         let limits = HubLimits {
-            threads: 0,
+            threads: 1,
+            runs: 1,
             ..HubLimits::default()
         };
         let hub = start(limits, HealthSettings::default());
-        let report = reach(&hub, State::Failed).await;
-        assert!(
-            report.error_message.contains("websocket_manager"),
-            "{}",
-            report.error_message
-        );
+        reach(&hub, State::Active).await;
+        // Long enough for the checks' own thread to be forgotten between two rounds.
+        for round in 0..5 {
+            let events = vec![event("t", "r", &round.to_string())];
+            hub.publish(events, 0).await.unwrap();
+            tokio::time::sleep(Duration::from_secs(61)).await;
+            let report = hub.health().await.unwrap();
+            assert_eq!(report.state, State::Active, "{}", report.error_message);
+        }
     }
 
     #[test]

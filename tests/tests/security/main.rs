@@ -7,6 +7,7 @@
 mod encryption;
 mod guarded;
 mod limits;
+mod limits_of_the_monitor;
 mod monitoring;
 mod open_doors;
 mod reloading;
