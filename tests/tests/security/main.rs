@@ -6,6 +6,7 @@
 
 mod encryption;
 mod guarded;
+mod healthcheck;
 mod limits;
 mod limits_of_the_monitor;
 mod monitoring;
