@@ -28,7 +28,7 @@ pub(crate) enum Client {
     /// that it is not well, 5 where its claims do not hold.
     Check(Check),
     /// Watch a component, or change the one of that id
-    Register(Register),
+    Register(Box<Register>),
     /// Stop watching a component and forget its history
     Remove(ById),
     /// Show every component and how it stands

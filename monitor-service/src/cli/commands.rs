@@ -24,7 +24,7 @@ type Done = Result<Exit, Failed>;
 pub(crate) async fn run(client: Client) -> Done {
     match client {
         Client::Check(arguments) => check::run(arguments).await,
-        Client::Register(arguments) => register(arguments).await,
+        Client::Register(arguments) => register(*arguments).await,
         Client::Remove(arguments) => remove(arguments).await,
         Client::List(common) => list(common).await,
         Client::Audit(arguments) => audit(arguments).await,
