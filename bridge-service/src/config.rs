@@ -4,7 +4,6 @@
 mod documents;
 pub(crate) mod table;
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ArgMatches;
@@ -14,6 +13,7 @@ use service_kit::grpc::GrpcLimits;
 use service_kit::http::HttpLimits;
 use service_kit::port::PortSettings;
 use service_kit::rate::Rate;
+use service_kit::reload::{Files, SharedSettings};
 use service_kit::telemetry::{LogFormat, parse_filter};
 use service_kit::traces::TraceSettings;
 
@@ -36,7 +36,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 pub(crate) struct Settings {
     /// As they were written, and the files that they came from.
     pub(crate) values: Values,
-    pub(crate) files: Vec<PathBuf>,
+    pub(crate) files: Files,
     pub(crate) component_id: String,
     pub(crate) grpc: PortSettings,
     pub(crate) grpc_limits: GrpcLimits,
@@ -86,7 +86,7 @@ impl Settings {
         let sockets = hub.connections.saturating_add(http.limits.max_connections);
         let mut settings = Self {
             values,
-            files: Vec::new(),
+            files: Files::default(),
             component_id: source.take("component.id"),
             grpc: PortSettings::grpc(&mut source),
             grpc_limits: grpc_limits(&mut source, drain_deadline),
@@ -114,6 +114,22 @@ impl Settings {
         }
         source.finish()?;
         Ok(settings)
+    }
+
+    /// Whether the gRPC port, and whether the HTTP port, asks anybody who they are.
+    pub(crate) fn closed(&self) -> (bool, bool) {
+        (self.access.is_set(), self.readers_closed)
+    }
+
+    /// What changes while the service runs.
+    pub(crate) fn shared(&self) -> SharedSettings<'_> {
+        SharedSettings {
+            log_level: &self.log_level,
+            known: &self.known,
+            grpc: &self.grpc,
+            http: &self.http,
+            closed: self.closed(),
+        }
     }
 
     /// What is wrong although each setting alone is allowed.

@@ -11,7 +11,7 @@ use service_kit::accept::Port;
 use service_kit::access::AccessControl;
 use service_kit::clock::Clock;
 use service_kit::grpc::GrpcLimits;
-use service_kit::reload::ReloadStatus;
+use service_kit::reload::{ReloadStatus, Shared};
 use service_kit::signals::shutdown_on_signals;
 use service_kit::tasks::Tasks;
 use service_kit::telemetry::LogLevel;
@@ -188,10 +188,13 @@ impl Service {
         service.tasks.spawn("http", server);
         let changing = Changing {
             flags: again.flags,
-            level: again.level,
-            access,
-            grpc: settings.grpc,
-            http: settings.http,
+            shared: Shared {
+                level: again.level,
+                access,
+                closed: started.closed(),
+                grpc: settings.grpc,
+                http: settings.http,
+            },
         };
         let following = reload::follow(changing, started, again.hangups, reloads);
         service.tasks.spawn("reload", following);

@@ -9,7 +9,6 @@ pub(crate) mod tests;
 
 use std::fmt::Debug;
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ArgMatches;
@@ -18,6 +17,7 @@ use service_kit::config::{ConfigErrors, Setting, Source, Values};
 use service_kit::grpc::GrpcLimits;
 use service_kit::http::HttpLimits;
 use service_kit::port::PortSettings;
+use service_kit::reload::{Files, SharedSettings};
 use service_kit::telemetry::{LogFormat, parse_filter};
 use service_kit::traces::TraceSettings;
 
@@ -48,7 +48,7 @@ const MONTH: Duration = Duration::from_secs(30 * 86_400);
 pub(crate) struct Settings {
     /// As they were written, and the files that they came from.
     pub(crate) values: Values,
-    pub(crate) files: Vec<PathBuf>,
+    pub(crate) files: Files,
     pub(crate) component_id: String,
     pub(crate) grpc: PortSettings,
     pub(crate) grpc_limits: GrpcLimits,
@@ -101,7 +101,7 @@ impl Settings {
         let components = components::take(&mut source, &probe, fleet.components_max);
         let mut settings = Self {
             values,
-            files: Vec::new(),
+            files: Files::default(),
             component_id: source.take("component.id"),
             grpc: PortSettings::grpc(&mut source),
             grpc_limits: GrpcLimits {
@@ -144,6 +144,22 @@ impl Settings {
         )
         .finish()?;
         Ok(settings)
+    }
+
+    /// Whether the gRPC port, and whether the HTTP port, asks anybody who they are.
+    pub(crate) fn closed(&self) -> (bool, bool) {
+        (self.access.is_set(), self.access.is_set())
+    }
+
+    /// What changes while the service runs, as in every service.
+    pub(crate) fn shared(&self) -> SharedSettings<'_> {
+        SharedSettings {
+            log_level: &self.log_level,
+            known: &self.known,
+            grpc: &self.grpc,
+            http: &self.http,
+            closed: self.closed(),
+        }
     }
 
     /// What is wrong although each setting alone is allowed.

@@ -1,26 +1,21 @@
 //! What of the running service changes when the settings are read again.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-
 use clap::ArgMatches;
-use service_kit::access::AccessControl;
 use service_kit::config::{ConfigErrors, Values};
-use service_kit::port::PortSettings;
-use service_kit::reload::Reload;
-use service_kit::telemetry::{LogLevel, parse_filter};
+use service_kit::reload::{Files, Reload, Shared};
+use std::collections::BTreeMap;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::config::Settings;
+use crate::discovery::Change;
 use crate::fleet::api::{Command, FleetError, FleetHandle, Target};
 
 /// The parts that can change.
 pub(crate) struct Changing {
     pub(crate) flags: ArgMatches,
-    pub(crate) level: LogLevel,
-    pub(crate) access: AccessControl,
-    pub(crate) grpc: PortSettings,
-    pub(crate) http: PortSettings,
+    pub(crate) shared: Shared,
     pub(crate) fleet: FleetHandle,
+    pub(crate) discovery: mpsc::Sender<Change>,
 }
 
 impl Reload for Changing {
@@ -30,7 +25,7 @@ impl Reload for Changing {
         Settings::load(&self.flags)
     }
 
-    fn files(settings: &Settings) -> &[PathBuf] {
+    fn files(settings: &Settings) -> &Files {
         &settings.files
     }
 
@@ -39,25 +34,27 @@ impl Reload for Changing {
     }
 
     fn changes_at_once(path: &str) -> bool {
-        let identities = path.starts_with("auth.") && path != "auth.jwks_url";
-        let thresholds = path.starts_with("rules.") || path.starts_with("audit.");
+        let sections = ["rules.", "audit.", "incident."];
+        let thresholds = sections.iter().any(|section| path.starts_with(section));
         let paces = [
             "fleet.evaluation_gap",
             "fleet.audit_gap",
             "fleet.late_tick",
             "fleet.stretch_max",
         ];
-        let named = ["log.level", "components"].contains(&path) || paces.contains(&path);
-        named || identities || thresholds || path.contains(".tls_")
+        let tables = ["components", "discovery"].contains(&path);
+        tables || thresholds || paces.contains(&path) || Shared::changes_at_once(path)
     }
 
     async fn apply(&self, new: &Settings, old: &Settings) -> Result<(), String> {
-        let filter = parse_filter(&new.log_level).map_err(|error| format!("log.level: {error}"))?;
-        self.level.set(filter)?;
-        self.access.replace(new.known.clone());
-        self.grpc.adopt(&new.grpc);
-        self.http.adopt(&new.http);
+        self.shared.apply(&new.shared())?;
         self.fleet.tell(Command::Adopt(Box::new(new.fleet))).await;
+        // Discovery first: a component that is listed now may have been found before.
+        let (done, left) = oneshot::channel();
+        let change = (new.discovery.clone(), done);
+        if self.discovery.send(change).await.is_err() || left.await.is_err() {
+            return Err("discovery: it has ended".to_owned());
+        }
         self.change_components(&new.components, &old.components)
             .await
     }

@@ -10,13 +10,13 @@ use service_kit::accept::Port;
 use service_kit::access::AccessControl;
 use service_kit::clock::Clock;
 use service_kit::config::EXIT_CONFIG;
-use service_kit::reload::ReloadStatus;
+use service_kit::reload::{ReloadStatus, Shared};
 use service_kit::tasks::{Ended, Tasks};
 use service_kit::telemetry::LogLevel;
 use service_kit::traces::Traces;
 use service_kit::{grpc, http, panics, reload, signals, telemetry};
 use tokio::signal::unix::Signal;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::alert::{self, Alerting, Outbox};
@@ -177,7 +177,13 @@ impl Service {
         let (fleet, working) =
             fleet::start(settings.fleet, identity.clone(), clock, probes, outbox);
         workers.spawn("fleet", working);
-        let discovering = discovery::follow(settings.discovery, fleet.clone(), clock);
+        let (discovery, changes_of_discovery) = mpsc::channel(1);
+        let discovering = discovery::follow(
+            settings.discovery,
+            changes_of_discovery,
+            fleet.clone(),
+            clock,
+        );
         workers.spawn("discovery", discovering);
         workers.spawn("alerts", alerting.run(fleet.clone()));
         let self_monitor = SelfMonitor::new(
@@ -208,11 +214,15 @@ impl Service {
         };
         let changing = Changing {
             flags: again.flags,
-            level: again.level,
-            access,
-            grpc: settings.grpc,
-            http: settings.http,
+            shared: Shared {
+                level: again.level,
+                access,
+                closed: started.closed(),
+                grpc: settings.grpc,
+                http: settings.http,
+            },
             fleet: fleet.clone(),
+            discovery,
         };
         workers.spawn(
             "reload",

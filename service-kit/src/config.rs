@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Arg, ArgMatches, Command};
 
+use crate::reload::Files;
 use document::Kind;
 pub use document::{page, schema};
 pub use ranges::{duration, number};
@@ -105,7 +106,7 @@ pub struct Source {
     written: BTreeMap<String, Written>,
     tables: BTreeMap<String, toml::Value>,
     errors: Vec<String>,
-    files: Vec<PathBuf>,
+    files: Files,
 }
 
 impl Source {
@@ -139,7 +140,7 @@ impl Source {
             written: BTreeMap::new(),
             tables: BTreeMap::new(),
             errors: Vec::new(),
-            files: Vec::new(),
+            files: Files::default(),
         };
         let variable = |name: &str| {
             environment
@@ -171,12 +172,12 @@ impl Source {
 
     /// Keeps a file that settings come from, so that it can be looked at again.
     pub fn follow(&mut self, path: &Path) {
-        self.files.push(path.to_owned());
+        self.files.follow(path);
     }
 
     /// The file of the settings, and every file that was followed.
     #[must_use]
-    pub fn files(&self) -> Vec<PathBuf> {
+    pub fn files(&self) -> Files {
         self.files.clone()
     }
 

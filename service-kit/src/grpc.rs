@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use axum::middleware::from_fn;
+use axum::http::HeaderValue;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::transport::Server;
+use tonic::{Code, Status};
 
 use crate::accept::Port;
 use crate::request;
@@ -57,6 +59,25 @@ pub fn with_reflection(routes: Routes, services: &[&str]) -> Routes {
         .build_v1alpha()
         .expect("the build's own descriptors decode");
     routes.add_service(v1).add_service(v1alpha)
+}
+
+/// tonic says `OUT_OF_RANGE` of a message over the limit, before any code of ours sees it; a limit
+/// is `RESOURCE_EXHAUSTED` here.
+#[must_use]
+pub fn too_large_as_exhausted(routes: Routes) -> Routes {
+    let number = |code: Code| HeaderValue::from(code as i32);
+    let translate = move |mut response: axum::response::Response| async move {
+        if let Some(status) = response.headers_mut().get_mut(Status::GRPC_STATUS)
+            && *status == number(Code::OutOfRange)
+        {
+            *status = number(Code::ResourceExhausted);
+        }
+        response
+    };
+    routes
+        .into_axum_router()
+        .layer(axum::middleware::map_response(translate))
+        .into()
 }
 
 /// Serves until the shutdown, then at most the drain deadline longer.

@@ -130,8 +130,22 @@ impl PortSettings {
         ))
     }
 
-    /// From now on its connections get the certificates that another reading gave. Whether there
-    /// is TLS at all is settled at the start.
+    /// Whether another reading's certificates can take the place of these.
+    ///
+    /// # Errors
+    /// Where one has TLS and the other has not: that is settled at the start.
+    pub fn may_adopt(&self, other: &Self) -> Result<(), String> {
+        if self.tls.is_some() == other.tls.is_some() {
+            return Ok(());
+        }
+        let port = self.setting.trim_end_matches(".listen");
+        Err(format!(
+            "{port}.tls_certificate_file: whether a port has TLS is settled at the start; restart the service"
+        ))
+    }
+
+    /// From now on its connections get the certificates that another reading gave, one that it
+    /// [may adopt](Self::may_adopt).
     pub fn adopt(&self, other: &Self) {
         if let (Some(own), Some(other)) = (&self.tls, &other.tls) {
             own.adopt(other);

@@ -1,15 +1,16 @@
 //! Settings that are read again while the service runs: at SIGHUP, and when a file changed.
 
 mod files;
+mod shared;
 mod status;
 
 use std::future::Future;
-use std::path::PathBuf;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::{ConfigErrors, Values};
-use files::Files;
+pub use files::Files;
+pub use shared::{Shared, SharedSettings};
 pub use status::ReloadStatus;
 
 /// A service whose settings can be read again.
@@ -24,7 +25,7 @@ pub trait Reload: Send + Sync + 'static {
     fn load(&self) -> Result<Self::Settings, ConfigErrors>;
 
     /// Every file that they came from.
-    fn files(settings: &Self::Settings) -> &[PathBuf];
+    fn files(settings: &Self::Settings) -> &Files;
 
     /// The settings as they were written.
     fn values(settings: &Self::Settings) -> &Values;
@@ -57,7 +58,7 @@ pub async fn follow<R: Reload>(
     status: ReloadStatus,
 ) {
     let mut current = started;
-    let mut files = Files::new(R::files(&current));
+    let mut files = R::files(&current).clone();
     loop {
         let cause = tokio::select! {
             _ = hangups.recv() => "SIGHUP",
@@ -66,7 +67,7 @@ pub async fn follow<R: Reload>(
         let taken = match service.load() {
             Ok(settings) => {
                 warn_of_fixed::<R>(&settings, &current);
-                files = Files::new(R::files(&settings));
+                files = R::files(&settings).clone();
                 let applied = service.apply(&settings, &current).await;
                 applied.map(|()| settings)
             }

@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod collector;
 pub mod command;
 pub mod http;
+pub mod issuer;
 pub mod metrics;
 pub mod paths;
 pub mod process;

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use monitorable_tests::command;
 use monitorable_tests::paths::repository;
-use monitorable_tests::tidy::{File, documents, files, modules, protos, purity, texts};
+use monitorable_tests::tidy::{File, documents, files, limits, modules, protos, purity, texts};
 
 fn clean(offences: &[String]) {
     assert!(offences.is_empty(), "\n{}", offences.join("\n"));
@@ -65,6 +65,14 @@ fn every_rule_has_its_page() {
         "the rules are not where they were: {rules:?}"
     );
     clean(&documents::rule_pages(&rules, &files));
+}
+
+#[test]
+fn every_limit_is_documented_and_has_its_test() {
+    let files = repository_files();
+    let page = files.iter().find(|file| file.path == limits::PAGE).unwrap();
+    assert!(page.text.contains("`hub.connections`"), "{}", page.text);
+    clean(&limits::offences(&files));
 }
 
 /// The ids in `monitor-service/src/audit/rules`, about components, and in `fleet_rules` beside it,

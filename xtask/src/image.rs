@@ -27,12 +27,15 @@ pub(crate) fn run() -> Result<(), Failure> {
             )));
         }
     }
-    let mut compile = cargo("build --release --locked -p bridge-service -p monitor-service");
+    let mut compile = cargo("build --profile image --locked -p bridge-service -p monitor-service");
     compile
-        .args(["--features", "monitor-service/kubernetes"])
+        .args([
+            "--no-default-features",
+            "--features",
+            "monitor-service/kubernetes",
+        ])
         .args(["--target", TARGET])
-        .env("CC_x86_64_unknown_linux_musl", "musl-gcc")
-        .env("CARGO_PROFILE_RELEASE_STRIP", "debuginfo");
+        .env("CC_x86_64_unknown_linux_musl", "musl-gcc");
     step("compile static programs", &mut compile)?;
     let context = root().join(".tools/image");
     gather(&context)?;
@@ -57,7 +60,7 @@ pub(crate) fn run() -> Result<(), Failure> {
 fn gather(context: &Path) -> Result<(), Failure> {
     let out = context.join("out");
     std::fs::create_dir_all(&out)?;
-    let built = target_directory()?.join(TARGET).join("release");
+    let built = target_directory()?.join(TARGET).join("image");
     for service in SERVICES {
         std::fs::copy(built.join(service), out.join(service))?;
     }

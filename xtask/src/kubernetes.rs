@@ -10,7 +10,7 @@ pub(crate) fn run() -> Result<(), Failure> {
     let mut build = cargo("build -p bridge-service -p monitor-service");
     let features = ["--features", "monitor-service/kubernetes"];
     step("build both services", build.args(features))?;
-    let mut unit = cargo("test -p monitor-service --features kubernetes --bin monitor-service");
+    let mut unit = cargo("test -p monitor-service --features kubernetes --lib");
     step("test the discovery", unit.args(["--quiet", "discovery"]))?;
     let mut tests = cargo("test -p monitorable-tests --test deploy");
     tests

@@ -152,9 +152,11 @@ mod tests {
     use super::*;
     use crate::health::report::State;
     use crate::hub::api::Identity;
+    use crate::hub::event::Outcome;
     use crate::hub::limits::HubLimits;
+    use crate::hub::testing::event;
 
-    fn start(limits: HubLimits, settings: HealthSettings) -> HubHandle {
+    fn start_hub(limits: HubLimits) -> (HubHandle, Clock) {
         let identity = Identity {
             component_id: "bridge".into(),
             instance_id: "one".into(),
@@ -162,12 +164,13 @@ mod tests {
         let clock = Clock::simulated();
         let (hub, actor) = crate::hub::start(limits, &identity, clock);
         tokio::spawn(actor);
-        tokio::spawn(supervise(
-            hub.clone(),
-            settings,
-            ReloadStatus::default(),
-            clock,
-        ));
+        (hub, clock)
+    }
+
+    fn start(limits: HubLimits, settings: HealthSettings) -> HubHandle {
+        let (hub, clock) = start_hub(limits);
+        let reloads = ReloadStatus::default();
+        tokio::spawn(supervise(hub.clone(), settings, reloads, clock));
         hub
     }
 
@@ -214,18 +217,48 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_path_that_cannot_work_is_never_called_active() {
-        // No thread may be opened, so the internal event has nowhere to go.
-        let limits = HubLimits {
-            threads: 0,
-            ..HubLimits::default()
+        // No check may take any time.
+        let settings = HealthSettings {
+            verification_timeout: Duration::ZERO,
+            ..HealthSettings::default()
         };
-        let hub = start(limits, HealthSettings::default());
+        let hub = start(HubLimits::default(), settings);
         let report = reach(&hub, State::Failed).await;
+        let error = &report.error_message;
         assert!(
-            report.error_message.contains("websocket_manager"),
-            "{}",
-            report.error_message
+            error.contains("websocket_manager: did not end within 0ns"),
+            "{error}"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_initialization_that_takes_too_long_has_failed() {
+        let settings = HealthSettings {
+            initialization_timeout: Duration::ZERO,
+            ..HealthSettings::default()
+        };
+        let hub = start(HubLimits::default(), settings);
+        let report = reach(&hub, State::Failed).await;
+        let error = &report.error_message;
+        assert!(error.contains("did not end within 0ns"), "{error}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn threads_and_runs_of_strangers_leave_room_for_the_checks() {
+        for (threads, runs) in [(1, 100), (100, 1)] {
+            let (hub, clock) = start_hub(HubLimits {
+                threads,
+                runs,
+                ..HubLimits::default()
+            });
+            // Somebody else is there first, and ends nothing.
+            let taken = hub.publish(vec![event("t", "r", "1")], 0).await.unwrap();
+            assert!(matches!(taken[0], Outcome::Accepted(_)), "{taken:?}");
+            let (settings, reloads) = (HealthSettings::default(), ReloadStatus::default());
+            tokio::spawn(supervise(hub.clone(), settings, reloads, clock));
+            let active = tokio::time::timeout(Duration::from_secs(10), reach(&hub, State::Active));
+            active.await.expect("no check finds room");
+        }
     }
 
     #[test]

@@ -294,3 +294,40 @@ impl Actor {
 fn answer<T>(reply: oneshot::Sender<T>, value: T) {
     let _ = reply.send(value);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::testing::event;
+
+    #[tokio::test(start_paused = true)]
+    async fn senders_wait_where_the_mailbox_is_full_and_nothing_is_lost() {
+        let limits = HubLimits {
+            mailbox: 16,
+            ..HubLimits::default()
+        };
+        let identity = Identity {
+            component_id: "bridge".into(),
+            instance_id: "one".into(),
+        };
+        let (hub, hub_loop) = start(limits, &identity, Clock::simulated());
+        let mut publishing = tokio::task::JoinSet::new();
+        for number in 0..17 {
+            let hub = hub.clone();
+            let events = vec![event("t", "r", &number.to_string())];
+            publishing.spawn(async move { hub.publish(events, 0).await });
+        }
+        // A question finds no room either, and says so in time.
+        assert_eq!(
+            hub.health().await.map(|report| report.sequence),
+            Err(HubError::Timeout(ANSWER_DEADLINE))
+        );
+        assert!(publishing.try_join_next().is_none());
+        tokio::spawn(hub_loop);
+        while let Some(published) = publishing.join_next().await {
+            assert_eq!(published.unwrap().unwrap().len(), 1);
+        }
+        let (report, ..) = hub.metrics().await.unwrap();
+        assert_eq!(report.stages.accepted, 17);
+    }
+}

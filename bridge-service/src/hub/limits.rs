@@ -16,7 +16,8 @@ pub(crate) const MAX_SYNTHETIC_THREADS: usize = 1_024;
 pub(crate) struct HubLimits {
     /// Messages that may wait for the hub. At the limit senders wait: back-pressure.
     pub(crate) mailbox: usize,
-    /// Threads held. At the limit events and readers of a new thread are refused.
+    /// Threads held, synthetic ones not counted. At the limit events and readers of a new thread are
+    /// refused.
     pub(crate) threads: usize,
     /// Runs held. At the limit finished runs are forgotten, oldest first; where none is finished,
     /// events of a new run are refused.

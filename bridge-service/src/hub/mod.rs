@@ -27,7 +27,7 @@ mod state;
 #[cfg(test)]
 mod stories;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod thread;
 mod upkeep;
 mod waiting;

@@ -235,11 +235,16 @@ impl Hub {
             return Some(key);
         }
         let synthetic = is_synthetic(thread_id);
+        let (held, limit) = if synthetic {
+            (self.synthetic_threads, MAX_SYNTHETIC_THREADS)
+        } else {
+            (
+                self.threads.len() - self.synthetic_threads,
+                self.limits.threads,
+            )
+        };
         // The self-check's own thread always has room, so that strangers cannot make it fail.
-        let full = synthetic
-            && self.synthetic_threads >= MAX_SYNTHETIC_THREADS
-            && !thread_id.starts_with(SELF_PREFIX);
-        if full || self.threads.len() >= self.limits.threads {
+        if held >= limit && !thread_id.starts_with(SELF_PREFIX) {
             return None;
         }
         self.synthetic_threads += usize::from(synthetic);
@@ -257,7 +262,7 @@ impl Hub {
 
     /// The limit that leaves no room for one more thread of that name.
     pub(super) fn threads_limit(&self, thread_id: &str) -> usize {
-        if is_synthetic(thread_id) && self.threads.len() < self.limits.threads {
+        if is_synthetic(thread_id) {
             MAX_SYNTHETIC_THREADS
         } else {
             self.limits.threads

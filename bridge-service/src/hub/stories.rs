@@ -2,6 +2,7 @@
 
 #[cfg(feature = "fault-injection")]
 mod faults;
+mod limits;
 mod synthetic;
 
 use std::time::Duration;

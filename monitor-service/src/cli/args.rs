@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
+use service_kit::health_protocol::READINESS;
 
 use crate::edge::monitor::MAX_FINDINGS;
 use crate::edge::validate::maintenance::{MAX_WINDOW, MIN_WINDOW};
@@ -27,7 +28,7 @@ pub(crate) enum Client {
     /// that it is not well, 5 where its claims do not hold.
     Check(Check),
     /// Watch a component, or change the one of that id
-    Register(Register),
+    Register(Box<Register>),
     /// Stop watching a component and forget its history
     Remove(ById),
     /// Show every component and how it stands
@@ -40,11 +41,15 @@ pub(crate) enum Client {
     Findings(Findings),
     /// Follow findings as they open, change and resolve, until interrupted
     Watch(Watch),
-    /// Ask the monitor whether it serves; exits with 0 where it does, 4 where it does not
-    Healthcheck(Common),
+    /// Ask the monitor whether it serves, as a probe does (grpc.health.v1)
+    ///
+    /// Exits with 0 where it does, 1 for bad arguments, 2 where it cannot be connected to, 3 where
+    /// the call failed or timed out, 4 where it does not serve.
+    Healthcheck(Healthcheck),
     /// Announce trouble on a component: what opens meanwhile is marked, and alerts nobody
     #[command(subcommand)]
     Maintenance(Maintenance),
+    #[cfg(feature = "drill")]
     /// Inject each silent failure for real, and its harmless twin, and show what was found
     ///
     /// Starts monitors and bridges of its own on free ports; what runs already is not touched. Exits
@@ -85,6 +90,9 @@ pub(crate) struct Common {
     /// Certificates to trust the monitor by, PEM [default: the system's]
     #[arg(long, value_name = "FILE")]
     pub(crate) monitor_ca: Option<PathBuf>,
+    /// The name that its certificate must have [default: the address's host]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) monitor_server_name: Option<String>,
     /// Client certificate chain to show the monitor, PEM
     #[arg(long, value_name = "FILE", requires = "monitor_client_key")]
     pub(crate) monitor_client_certificate: Option<PathBuf>,
@@ -151,7 +159,10 @@ pub(crate) struct Check {
 /// How to reach a component.
 #[derive(Args, Debug)]
 pub(crate) struct Access {
-    /// Metadata to send with every call, such as authorization=TOKEN; may be repeated
+    /// File with the token to show it with every call, and to read synthetic runs with
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// Other metadata to send with every call; may be repeated
     #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
     pub(crate) metadata: Vec<(String, String)>,
     /// Certificates to trust, PEM
@@ -260,6 +271,19 @@ pub(crate) struct Watch {
 }
 
 #[derive(Args, Debug)]
+pub(crate) struct Healthcheck {
+    /// Which service to ask about: readiness, liveness, monitorable.v1.Monitorable or the empty name
+    #[arg(long, value_name = "NAME", default_value = READINESS)]
+    pub(crate) service: String,
+    /// How long connecting and asking may take together, 20ms to 5m
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = probe_timeout)]
+    pub(crate) timeout: Duration,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+#[cfg(feature = "drill")]
+#[derive(Args, Debug)]
 pub(crate) struct Drill {
     /// A bridge-service built with --features fault-injection [default: beside this program]
     #[arg(long, value_name = "FILE")]
@@ -288,6 +312,7 @@ pub(crate) struct Drill {
 }
 
 /// The forms of a drill's report.
+#[cfg(feature = "drill")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum DrillOutput {
     /// For people
@@ -322,6 +347,10 @@ fn deadline(text: &str) -> Result<Duration, String> {
     span(text, Duration::from_millis(100), Duration::from_secs(60))
 }
 
+fn probe_timeout(text: &str) -> Result<Duration, String> {
+    span(text, Duration::from_millis(20), Duration::from_secs(300))
+}
+
 fn span(text: &str, least: Duration, most: Duration) -> Result<Duration, String> {
     let allowed = || {
         let written = |span| humantime::format_duration(span).to_string();
@@ -345,6 +374,7 @@ mod tests {
         let common = Common {
             monitor: Some("http://elsewhere:1".to_owned()),
             monitor_ca: None,
+            monitor_server_name: None,
             monitor_client_certificate: None,
             monitor_client_key: None,
             monitor_token_file: None,

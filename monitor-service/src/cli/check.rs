@@ -7,7 +7,7 @@ use service_kit::clock::{Clock, Now};
 use tokio::sync::mpsc;
 
 use super::args::{Check, Output};
-use super::commands::{audit_table, tls};
+use super::commands::{audit_table, metadata, tls, token};
 use super::show::{self, Cell, Table};
 use super::verdict;
 use super::{Exit, Failed};
@@ -74,11 +74,12 @@ pub(crate) async fn run(arguments: Check) -> Result<Exit, Failed> {
 }
 
 fn component(arguments: &Check, settings: &ProbeSettings) -> Result<Target, Failed> {
+    let token = token(&arguments.access)?;
     let component = wire::Component {
         component_id: NAMELESS.to_owned(),
         endpoint: arguments.endpoint.clone(),
         tls: tls(&arguments.access)?,
-        metadata: arguments.access.metadata.iter().cloned().collect(),
+        metadata: metadata(&arguments.access, token.as_deref()),
         ..Default::default()
     };
     target(component, "", settings).map_err(|error| Failed::new(Exit::BadArguments, error.0))

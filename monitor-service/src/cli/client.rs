@@ -79,6 +79,10 @@ fn trust(common: &Common) -> Result<ClientTlsConfig, String> {
             ClientTlsConfig::new().ca_certificate(pem)
         }
     };
+    let config = match &common.monitor_server_name {
+        None => config,
+        Some(name) => config.domain_name(name),
+    };
     let shown = (
         &common.monitor_client_certificate,
         &common.monitor_client_key,
@@ -136,6 +140,7 @@ mod tests {
         Common {
             monitor: Some(address.to_owned()),
             monitor_ca: None,
+            monitor_server_name: None,
             monitor_client_certificate: None,
             monitor_client_key: None,
             monitor_token_file: None,

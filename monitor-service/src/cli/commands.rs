@@ -1,20 +1,18 @@
 //! The commands that talk to a running monitor.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 
-use monitorable::grpc_health::v1::HealthCheckRequest;
-use monitorable::grpc_health::v1::health_check_response::ServingStatus;
-use monitorable::grpc_health::v1::health_client::HealthClient;
 use monitorable::monitor::v1 as wire;
 
 use super::args::{
     Access, ById, Client, Common, Findings, History, Maintenance, MaintenanceStart, Output,
     Register,
 };
-use super::client::{answer, connect, monitor};
+use super::client::{answer, monitor};
 use super::show::{self, Cell, Table};
-use super::{Exit, Failed, check, drill, verdict, watch};
-use crate::config::components::read_file;
+use super::{Exit, Failed, check, healthcheck, verdict, watch};
+use crate::config::components::{self, read_file};
 use crate::edge::convert;
 
 type Done = Result<Exit, Failed>;
@@ -26,17 +24,18 @@ type Done = Result<Exit, Failed>;
 pub(crate) async fn run(client: Client) -> Done {
     match client {
         Client::Check(arguments) => check::run(arguments).await,
-        Client::Register(arguments) => register(arguments).await,
+        Client::Register(arguments) => register(*arguments).await,
         Client::Remove(arguments) => remove(arguments).await,
         Client::List(common) => list(common).await,
         Client::Audit(arguments) => audit(arguments).await,
         Client::History(arguments) => history(arguments).await,
         Client::Findings(arguments) => findings(arguments).await,
         Client::Watch(arguments) => watch::run(arguments).await,
-        Client::Healthcheck(common) => healthcheck(common).await,
+        Client::Healthcheck(arguments) => healthcheck::run(&arguments).await,
         Client::Maintenance(Maintenance::Start(arguments)) => start_maintenance(arguments).await,
         Client::Maintenance(Maintenance::End(arguments)) => end_maintenance(arguments).await,
-        Client::Drill(arguments) => drill::run(arguments).await,
+        #[cfg(feature = "drill")]
+        Client::Drill(arguments) => super::drill::run(arguments).await,
     }
 }
 
@@ -62,19 +61,42 @@ pub(crate) fn tls(access: &Access) -> Result<Option<wire::TlsOptions>, Failed> {
     Ok((options != wire::TlsOptions::default()).then_some(options))
 }
 
+/// The token to show a component. `None`: none is set.
+///
+/// # Errors
+/// `BadArguments` naming the file that cannot be read.
+pub(crate) fn token(access: &Access) -> Result<Option<String>, Failed> {
+    let read = |path: &PathBuf| {
+        components::token(path).map_err(|why| {
+            let why = format!("--token-file: {}: {why}", path.display());
+            Failed::new(Exit::BadArguments, why)
+        })
+    };
+    access.token_file.as_ref().map(read).transpose()
+}
+
+/// What is sent with every call to a component, the token among it.
+pub(crate) fn metadata(access: &Access, token: Option<&str>) -> HashMap<String, String> {
+    let shown = token.map(|token| ("authorization".to_owned(), format!("Bearer {token}")));
+    access.metadata.iter().cloned().chain(shown).collect()
+}
+
 async fn register(arguments: Register) -> Done {
     let tls = tls(&arguments.access)?;
+    let token = token(&arguments.access)?;
+    let metadata = metadata(&arguments.access, token.as_deref());
+    let reads_with = Some(arguments.canary.canary_token).filter(|given| !given.is_empty());
     let component = wire::Component {
         component_id: arguments.component_id,
         endpoint: arguments.endpoint,
         labels: arguments.labels.into_iter().collect(),
         tls,
-        metadata: arguments.access.metadata.into_iter().collect(),
+        metadata,
         canary: Some(wire::CanaryOptions {
             disabled: arguments.canary.canary_disabled,
             interval: arguments.canary.canary_interval.map(convert::duration),
             websocket_uri: arguments.canary.canary_websocket_uri,
-            token: arguments.canary.canary_token,
+            token: reads_with.or(token).unwrap_or_default(),
         }),
     };
     let request = wire::RegisterComponentRequest {
@@ -398,23 +420,4 @@ async fn end_maintenance(arguments: ById) -> Done {
         show::say(&format!("{shown} is no longer in maintenance\n"));
     });
     Ok(Exit::Ok)
-}
-
-async fn healthcheck(common: Common) -> Done {
-    let channel = connect(&common).await?;
-    let mut client = HealthClient::new(channel);
-    let request = HealthCheckRequest {
-        service: String::new(),
-    };
-    let response = answer(client.check(request)).await?;
-    let status = response.status().as_str_name();
-    match common.format.output {
-        Output::Table => show::say(&format!("{}\n", show::words(status, ""))),
-        Output::Json => show::say_json(&serde_json::json!({ "status": status })),
-    };
-    if response.status() == ServingStatus::Serving {
-        Ok(Exit::Ok)
-    } else {
-        Ok(Exit::Unhealthy)
-    }
 }

@@ -9,7 +9,9 @@ mod args;
 mod check;
 mod client;
 mod commands;
+#[cfg(feature = "drill")]
 mod drill;
+mod healthcheck;
 mod show;
 mod verdict;
 mod watch;
@@ -127,6 +129,7 @@ fn names_a_client(arguments: &[OsString]) -> bool {
 pub(crate) fn run(client: Client) -> ExitCode {
     let mut builder = match &client {
         // It plays several worlds at once, each on the clock.
+        #[cfg(feature = "drill")]
         Client::Drill(_) => tokio::runtime::Builder::new_multi_thread(),
         _ => tokio::runtime::Builder::new_current_thread(),
     };
@@ -189,7 +192,9 @@ mod tests {
             "monitor-service maintenance",
             "monitor-service maintenance start bridge",
             "monitor-service maintenance start bridge --for 8d",
+            #[cfg(feature = "drill")]
             "monitor-service drill --patience soon",
+            #[cfg(feature = "drill")]
             "monitor-service drill --jobs 0",
         ] {
             assert_eq!(code(line), Some(1), "{line}");

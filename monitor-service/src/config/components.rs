@@ -140,7 +140,11 @@ fn canary(path: &str, entry: CanaryEntry) -> Result<wire::CanaryOptions, String>
     })
 }
 
-fn token(file: &Path) -> Result<String, String> {
+/// The token in a file, which may end its line.
+///
+/// # Errors
+/// Why it cannot be read; the token is not shown.
+pub(crate) fn token(file: &Path) -> Result<String, String> {
     let text = String::from_utf8(read_file(file)?).map_err(|_| "is not UTF-8".to_owned())?;
     Ok(text.trim().to_owned())
 }

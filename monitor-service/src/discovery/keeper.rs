@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use service_kit::clock::{Clock, Now};
 
-use super::settings::{Place, Template, targets};
+use super::settings::{Discovery, Place, Template, targets};
 use crate::domain::ComponentId;
 use crate::fleet::api::{Command, FleetError, FleetHandle, Target};
 
@@ -18,17 +18,28 @@ pub(super) struct Keeper {
 }
 
 impl Keeper {
-    pub(super) fn new(
-        template: Template,
-        keep: Duration,
-        fleet: FleetHandle,
-        clock: Clock,
-    ) -> Self {
+    pub(super) fn new(source: &Discovery, fleet: FleetHandle, clock: Clock) -> Self {
         Self {
-            template,
+            template: source.template.clone(),
             fleet,
             clock,
-            roll: Roll::new(keep),
+            roll: Roll::new(source.keep),
+        }
+    }
+
+    /// The same keeper for a source that changed: what is still found stays registered.
+    pub(super) fn with(mut self, source: &Discovery) -> Self {
+        self.template = source.template.clone();
+        self.roll.keep = source.keep;
+        self
+    }
+
+    /// Removes everything that it has registered: its source is gone from the settings.
+    pub(super) async fn leave(self) {
+        for id in self.roll.known.keys() {
+            if let Err(error) = self.remove(id).await {
+                tracing::warn!(source = self.name(), %error, "discovery could not take a step");
+            }
         }
     }
 

@@ -24,7 +24,7 @@ const INTERVAL: Duration = Duration::from_secs(5);
 const KEEP: Duration = Duration::from_secs(5);
 
 /// One source of components.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Discovery {
     pub(super) way: Way,
     /// How long a component that is found no more stays registered.
@@ -33,7 +33,7 @@ pub(crate) struct Discovery {
 }
 
 /// How its components are found.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum Way {
     /// Each address of a name is a component.
     Dns {
@@ -47,14 +47,7 @@ pub(super) enum Way {
 }
 
 /// Which EndpointSlices.
-#[derive(Clone, Debug)]
-#[cfg_attr(
-    not(feature = "kubernetes"),
-    expect(
-        dead_code,
-        reason = "read to be checked; followed by the feature alone"
-    )
-)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct SliceSettings {
     /// `None`: the monitor's own. `*`: all.
     pub(super) namespace: Option<String>,
@@ -75,7 +68,7 @@ pub(super) struct Place {
 }
 
 /// How a place becomes a component.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Template {
     pub(super) name: String,
     /// Where mistakes are, such as `discovery[0]`.

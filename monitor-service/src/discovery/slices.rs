@@ -10,8 +10,8 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::runtime::watcher::{Config, Event};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, ResourceExt};
+use tokio::sync::mpsc;
 
-use super::keeper::Keeper;
 use super::settings::{Place, SliceSettings};
 
 /// Pause before the API server is looked for again.
@@ -19,17 +19,18 @@ const RETRY: Duration = Duration::from_secs(5);
 /// How often what is missing is looked at between changes.
 const TICK: Duration = Duration::from_secs(1);
 
-/// Follows the slices; never ends. While the API server is away, everybody stays registered.
-pub(super) async fn follow(settings: SliceSettings, mut keeper: Keeper) {
-    loop {
+/// Follows the slices; ends with its listener. While the API server is away, everybody stays
+/// registered.
+pub(super) async fn look(
+    settings: SliceSettings,
+    name: &str,
+    found: mpsc::Sender<BTreeSet<Place>>,
+) {
+    while !found.is_closed() {
         match client(&settings).await {
-            Ok(client) => watch(&settings, client, &mut keeper).await,
+            Ok(client) => watch(&settings, client, name, &found).await,
             Err(error) => {
-                tracing::error!(
-                    source = keeper.name(),
-                    error,
-                    "no Kubernetes API server is known"
-                );
+                tracing::error!(source = name, error, "no Kubernetes API server is known");
             }
         }
         tokio::time::sleep(RETRY).await;
@@ -49,7 +50,12 @@ async fn client(
     Ok(Client::try_from(config)?)
 }
 
-async fn watch(settings: &SliceSettings, client: Client, keeper: &mut Keeper) {
+async fn watch(
+    settings: &SliceSettings,
+    client: Client,
+    name: &str,
+    found: &mpsc::Sender<BTreeSet<Place>>,
+) {
     let api: Api<EndpointSlice> = match settings.namespace.as_deref() {
         None => Api::default_namespaced(client),
         Some("*") => Api::all(client),
@@ -65,15 +71,17 @@ async fn watch(settings: &SliceSettings, client: Client, keeper: &mut Keeper) {
             event = events.next() => match event {
                 Some(Ok(event)) => slices.take(event),
                 Some(Err(error)) => {
-                    tracing::warn!(source = keeper.name(), %error, "the API server does not answer well");
+                    tracing::warn!(source = name, %error, "the API server does not answer well");
                     continue;
                 }
                 None => return,
             },
             _ = tick.tick() => {}
         }
-        if let Some(places) = slices.places() {
-            keeper.keep(&places).await;
+        if let Some(places) = slices.places()
+            && found.send(places).await.is_err()
+        {
+            return;
         }
     }
 }

@@ -15,7 +15,7 @@ use ::monitorable::monitor::v1::monitor_server::MonitorServer;
 use ::monitorable::monitorable::v1::monitorable_server::MonitorableServer;
 use axum::middleware::from_fn_with_state;
 use service_kit::access::{GrpcGuard, Guard, guard_grpc};
-use service_kit::grpc::with_reflection;
+use service_kit::grpc::{too_large_as_exhausted, with_reflection};
 use service_kit::health_protocol::HealthProtocol;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -80,6 +80,7 @@ pub(crate) fn routes(edge: &Edge) -> Routes {
     )
     .add_service(MonitorableServer::new(MonitorableService::new(edge)))
     .add_service(HealthProtocol::server(edge.self_monitor.clone()));
+    let routes = too_large_as_exhausted(routes);
     let door = &edge.door;
     let routes = if door.reflection {
         with_reflection(routes, &SERVICES)

@@ -123,6 +123,45 @@ fn every_bound_holds() {
 }
 
 #[test]
+fn one_tool_too_many_takes_the_place_of_another_and_is_counted() {
+    let limits = EvidenceLimits {
+        tools_per_run_max: 2,
+        ..EvidenceLimits::default()
+    };
+    let (mut evidence, at) = (Evidence::new(limits), now());
+    let mut seen = events("t", 1..=3, at);
+    for (number, event) in seen.iter_mut().enumerate() {
+        event.event_type = "tool_executing".into();
+        event.tool_call_id = format!("call-{number}");
+    }
+    report(&mut evidence, "p", Vantage::Producer, &seen, at);
+    let status = evidence.thread_status(&"bridge".into(), "t", at).unwrap();
+    assert_eq!(status.runs[0].open_tools.len(), 2);
+    assert_eq!((status.produced, evidence.counters().evicted), (3, 1));
+}
+
+#[test]
+fn one_gap_too_many_lets_the_oldest_go_and_is_counted() {
+    let limits = EvidenceLimits {
+        gaps_per_reader_max: 2,
+        ..EvidenceLimits::default()
+    };
+    let (mut evidence, at) = (Evidence::new(limits), now());
+    let every_other = events("t", (1..=4).map(|number| number * 2 - 1), at);
+    report(&mut evidence, "c", Vantage::Consumer, &every_other, at);
+    let gaps = |evidence: &Evidence| -> Vec<usize> {
+        let readers = evidence
+            .threads
+            .values()
+            .flat_map(|thread| thread.readers.values());
+        readers.map(|reader| reader.gaps.len()).collect()
+    };
+    assert_eq!((gaps(&evidence), evidence.counters().evicted), (vec![2], 1));
+    report(&mut evidence, "d", Vantage::Consumer, &every_other[..2], at);
+    assert_eq!(evidence.counters().evicted, 1);
+}
+
+#[test]
 fn a_consumer_whose_reading_is_forgotten_followed_nothing() {
     let limits = EvidenceLimits {
         readers_per_thread_max: 1,

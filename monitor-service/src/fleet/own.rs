@@ -79,8 +79,8 @@ impl FleetState {
         }
     }
 
-    /// Goes on with other thresholds, weights and paces. What bounds memory, and what the loop was
-    /// built with, stays as it was at the start.
+    /// Goes on with other thresholds, weights and paces. What else bounds memory, and what the loop
+    /// was built with, stays as it was at the start.
     pub(super) fn adopt(&mut self, new: &FleetSettings) {
         self.unstretched = new.rules;
         let stretch = self.own.local_health.stretch();
@@ -92,8 +92,16 @@ impl FleetState {
             audit_gap: new.audit_gap,
             late_tick: new.late_tick,
             stretch_max: new.stretch_max,
+            incident: new.incident,
             ..self.settings
         };
+        let all = self
+            .components
+            .values_mut()
+            .map(|known| &mut known.incidents);
+        for incidents in all.chain([&mut self.own.incidents]) {
+            incidents.adopt(new.incident);
+        }
     }
 
     /// The monitor stood still since `from`: that time is in nobody's favour, and everything is
@@ -234,6 +242,7 @@ mod tests {
         let mut other = settings;
         other.rules.delivery_grace *= 2;
         other.fleet_rules.blind_components += 1;
+        other.incident.resolve_hold *= 2;
         other.components_max += 1;
         state.adopt(&other);
         assert_eq!(
@@ -242,6 +251,7 @@ mod tests {
         );
         assert_eq!(state.unstretched, other.rules);
         assert_eq!(state.settings.fleet_rules, other.fleet_rules);
+        assert_eq!(state.settings.incident, other.incident);
         assert_eq!(state.settings.components_max, settings.components_max);
     }
 }

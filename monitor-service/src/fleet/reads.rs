@@ -153,7 +153,9 @@ impl FleetState {
             findings_resolved: self.totals.findings_resolved,
             events_witnessed: self.totals.events_witnessed,
             events_repeated: self.totals.events_repeated,
-            evidence_evicted: self.totals.evicted_before + self.every().map(evicted).sum::<u64>(),
+            evidence_evicted: self.totals.evicted_before
+                + self.unregistered.evicted()
+                + self.every().map(evicted).sum::<u64>(),
             threads_witnessed: sum(|evidence| evidence.threads_count()),
             runs_witnessed: sum(|evidence| evidence.runs().len()),
             observers: sum(|evidence| evidence.observers_count()),

@@ -69,11 +69,9 @@ impl FleetState {
     }
 
     fn record_unregistered(&mut self, id: &str, part: &Part<'_>, now: Now) -> ReportOutcome {
-        let (before, evidence) = self.unregistered.of(id, now);
-        let held_before = evidence.events_held();
-        let outcome = evidence.record(part, now);
-        let after = evidence.events_held();
-        self.events_held = (self.events_held + after).saturating_sub(held_before + before);
+        let before = self.unregistered.held();
+        let outcome = self.unregistered.record(id, part, now);
+        self.events_held = (self.events_held + self.unregistered.held()).saturating_sub(before);
         outcome
     }
 

@@ -4,6 +4,7 @@ mod canary;
 mod claims;
 mod evidence;
 mod flock;
+mod limits;
 mod scale;
 mod simulation;
 mod stories;

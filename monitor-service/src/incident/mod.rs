@@ -147,6 +147,11 @@ impl Incidents {
         }
     }
 
+    /// Goes on with other settings; what is open stays so.
+    pub(crate) fn adopt(&mut self, settings: IncidentSettings) {
+        self.settings = settings;
+    }
+
     /// Takes a rule's answer. One that cannot tell changes nothing.
     pub(crate) fn apply(
         &mut self,
@@ -209,7 +214,7 @@ impl Incidents {
             });
         }
         if self.settings.resolved_max > 0 {
-            if self.resolved.len() >= self.settings.resolved_max {
+            while self.resolved.len() >= self.settings.resolved_max {
                 self.resolved.pop_front();
             }
             self.resolved.push_back(Resolved {

@@ -157,9 +157,14 @@ fn findings_are_bounded_and_counted() {
         ..IncidentSettings::default()
     };
     let mut story = Story::new(settings);
-    let all = (0..20).map(|number| violation(&number.to_string(), true, story.now));
+    let all = (0..20).map(|number| {
+        let mut violation = violation(&number.to_string(), true, story.now);
+        violation.evidence = vec![violation.evidence[0].clone(); 9];
+        violation
+    });
     let changes = story.sees(Outcome::Decided(all.collect()));
     assert_eq!((changes.opened.len(), changes.suppressed), (3, 17));
+    assert!(changes.opened.iter().all(|found| found.evidence.len() == 8));
     for _ in 0..2 {
         story.passes(1_000);
         story.sees(Outcome::clear());
@@ -167,6 +172,18 @@ fn findings_are_bounded_and_counted() {
     assert_eq!(story.incidents.open_count(), 0);
     assert_eq!(story.incidents.resolved().count(), 2);
     assert!(!story.incidents.is_pending());
+}
+
+#[test]
+fn other_settings_hold_for_what_is_open_too() {
+    let mut story = Story::new(IncidentSettings::default());
+    story.sees(broken(true, story.now));
+    story.incidents.adopt(IncidentSettings {
+        resolve_evaluations: 1,
+        resolve_hold: Duration::ZERO,
+        ..IncidentSettings::default()
+    });
+    assert_eq!(story.sees(Outcome::clear()).resolved.len(), 1);
 }
 
 #[test]

@@ -58,11 +58,14 @@ impl Pace {
 
 #[cfg(test)]
 mod tests {
+    use service_kit::clock::Clock;
+
     use super::*;
 
     #[test]
     fn few_components_are_looked_at_as_often_as_set_and_many_share() {
-        let pace = Pace::new(&ProbeSettings::default(), Instant::now());
+        let origin = Clock::simulated().now().monotonic;
+        let pace = Pace::new(&ProbeSettings::default(), origin);
         for (probes, seconds) in [(0, 1), (1, 1), (1_000, 1), (2_500, 2), (10_000, 10)] {
             pace.shared_by(probes);
             assert_eq!(pace.interval().as_secs(), seconds, "{probes} probes");
@@ -71,7 +74,7 @@ mod tests {
 
     #[test]
     fn pauses_end_with_a_tick_and_are_never_shorter() {
-        let origin = Instant::now();
+        let origin = Clock::simulated().now().monotonic;
         let pace = Pace::new(&ProbeSettings::default(), origin);
         let ms = Duration::from_millis;
         for (now, pause, padded) in [(0, 0, 0), (0, 20, 20), (3, 20, 27), (19, 2, 11), (15, 5, 5)] {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use monitorable::monitorable::v1::monitorable_server::MonitorableServer;
 use service_kit::clock::Clock;
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
@@ -285,6 +285,50 @@ async fn a_port_that_accepts_and_says_nothing_times_out() {
     let deadline = settings().call_deadline;
     assert_eq!(probed.health, Err(CallError::TimedOut(deadline)));
     assert_eq!(probed.metrics, Err(CallError::TimedOut(deadline)));
+}
+
+/// A port whose queue of connections is full answers nobody any more.
+#[tokio::test]
+async fn a_port_that_takes_no_connection_is_given_up_before_the_call_is() {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let full = socket.listen(1).unwrap();
+    let address = full.local_addr().unwrap();
+    let mut waiting = Vec::new();
+    while let Ok(connected) =
+        tokio::time::timeout(Duration::from_millis(200), TcpStream::connect(address)).await
+    {
+        waiting.push(connected.unwrap());
+    }
+    let mut scene = Scene::without_server(format!("http://{address}"));
+    scene.start();
+    let probed = scene.probed().await;
+    let error = probed.health.unwrap_err();
+    assert!(
+        matches!(&error, CallError::Unreachable(why) if why.contains("400ms")),
+        "{error:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_stream_that_is_silent_too_long_is_opened_anew() {
+    let mut scene = Scene::new(Fault::FallsSilent).await;
+    let patient = ProbeSettings {
+        silence_limit: Duration::from_millis(300),
+        ..settings()
+    };
+    let (probes, pulse) = ProbeSet::new(patient, Clock::system());
+    tokio::spawn(pulse);
+    scene.probes = probes;
+    scene.start();
+    let ended = scene.watch_ended().await;
+    let ProbeEvent::WatchFailed(error) = ended else {
+        panic!("{ended:?}");
+    };
+    assert_eq!(error, CallError::TimedOut(patient.silence_limit));
+    while scene.double.intervals.lock().unwrap().len() < 2 {
+        scene.event().await;
+    }
 }
 
 #[tokio::test]

@@ -40,27 +40,53 @@ const time = (stamp) => (stamp ? new Date(stamp).toLocaleTimeString() : "never")
 
 // Kept for this tab only, and shown to this monitor only.
 const TOKEN = "monitor-token";
-let asked = false;
+
+// Nobody is known by what was shown, or whoever is may not look.
+class Refused extends Error {}
+
+function reason(text) {
+  try {
+    return JSON.parse(text).error;
+  } catch {
+    return text.trim();
+  }
+}
 
 async function load(path) {
   const token = sessionStorage.getItem(TOKEN);
   const headers = token ? { Authorization: `Bearer ${token}` } : {};
   const signal = AbortSignal.timeout(REQUEST_MS);
   const response = await fetch(path, { headers, signal, cache: "no-store" });
-  if (response.status === 401 && !asked) {
-    asked = true;
-    const given = window.prompt("This monitor asks for a token (docs/ACCESS.md):");
-    if (given) {
-      sessionStorage.setItem(TOKEN, given.trim());
-      return load(path);
-    }
-  }
-  asked = asked && !response.ok;
-  if (!response.ok) {
-    const body = await response.json().catch(() => ({}));
-    throw new Error(body.error || `${path} answered ${response.status}`);
-  }
-  return response.json();
+  if (response.ok) return response.json();
+  const why = reason(await response.text()) || `${path} answered ${response.status}`;
+  throw [401, 403].includes(response.status) ? new Refused(why) : new Error(why);
+}
+
+// ---- the door ----
+
+// Nothing else is shown meanwhile: an empty page would look as if all were well.
+function ask(why) {
+  const shown = sessionStorage.getItem(TOKEN);
+  sessionStorage.removeItem(TOKEN);
+  setText($("door-why"), shown ? `This token does not open it: ${why}.` : "");
+  setText($("freshness"), "Closed");
+  document.body.classList.add("closed");
+  $("notice").hidden = true;
+  $("token").focus();
+}
+
+function enter(event) {
+  event.preventDefault();
+  sessionStorage.setItem(TOKEN, $("token").value.trim());
+  $("token").value = "";
+  setText($("freshness"), "Loading…");
+  document.body.classList.remove("closed");
+  step();
+}
+
+function leave() {
+  sessionStorage.removeItem(TOKEN);
+  location.reload();
 }
 
 // ---- the summary ----
@@ -380,21 +406,27 @@ async function refresh() {
   document.title = summary.open_findings ? `(${summary.open_findings}) Monitor` : "Monitor";
 }
 
-async function loop() {
-  if (!document.hidden) {
-    try {
-      await refresh();
-      $("notice").hidden = true;
-      setText($("freshness"), `As of ${new Date().toLocaleTimeString()}`);
-    } catch (error) {
-      // What is shown is old now, and must not look current.
-      $("notice").hidden = false;
-      setText($("notice"), `The monitor does not answer; what you see is old. (${error.message})`);
-    }
+async function step() {
+  try {
+    await refresh();
+    $("notice").hidden = true;
+    $("leave").hidden = !sessionStorage.getItem(TOKEN);
+    setText($("freshness"), `As of ${new Date().toLocaleTimeString()}`);
+  } catch (error) {
+    if (error instanceof Refused) return ask(error.message);
+    // What is shown is old now, and must not look current.
+    $("notice").hidden = false;
+    setText($("notice"), `The monitor does not answer; what you see is old. (${error.message})`);
   }
+}
+
+async function loop() {
+  if (!document.hidden && !document.body.classList.contains("closed")) await step();
   setTimeout(loop, REFRESH_MS);
 }
 
+$("door").addEventListener("submit", enter);
+$("leave").addEventListener("click", leave);
 $("filter").addEventListener("input", showComponents);
 $("verdict").addEventListener("change", showComponents);
 $("detail-close").addEventListener("click", () => { selected = ""; $("detail").hidden = true; });

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::{Access, Guard, Identity, jwks_url};
+use super::{Access, Guard, Identity, JwksUrl, jwks_url};
 use crate::clock::Clock;
 
 /// Longest wait before the clock is looked at again: a wall clock may step.
@@ -24,7 +24,7 @@ impl AccessControl {
     #[must_use]
     pub fn start(
         access: Access,
-        jwks_url: Option<&str>,
+        jwks_url: Option<&JwksUrl>,
     ) -> (Self, Option<impl Future<Output = ()> + Send + 'static>) {
         let access = Arc::new(access);
         let (configured, from_files) = watch::channel(access.clone());
@@ -38,7 +38,7 @@ impl AccessControl {
             );
         };
         let (with_keys, known) = watch::channel(access);
-        let fetching = jwks_url::fetch_forever(url.to_owned(), from_files, with_keys);
+        let fetching = jwks_url::fetch_forever(url.clone(), from_files, with_keys);
         (Self { configured, known }, Some(fetching))
     }
 

@@ -13,8 +13,16 @@ use tokio::sync::watch;
 
 use super::{Access, Keys};
 
-/// Between two fetches, and between two attempts while one fails.
-const INTERVAL: Duration = Duration::from_secs(300);
+/// Where keys are fetched, and how often.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JwksUrl {
+    /// `auth.jwks_url`.
+    pub url: String,
+    /// Between two fetches.
+    pub interval: Duration,
+}
+
+/// Between two attempts while one fails, at the most.
 const RETRY: Duration = Duration::from_secs(10);
 /// How long one fetch may take.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -39,35 +47,43 @@ pub(super) fn check(url: &str) -> Result<(), &'static str> {
 }
 
 /// Keeps `known` at what `configured` says with the keys of the URL added. The keys of the last
-/// fetch that went well hold until the next one that does.
+/// fetch that went well hold until the next one that does. When the settings are read again, the
+/// keys are fetched at once.
 pub(super) async fn fetch_forever(
-    url: String,
+    JwksUrl { url, interval }: JwksUrl,
     mut configured: watch::Receiver<Arc<Access>>,
     known: watch::Sender<Arc<Access>>,
 ) {
     let mut fetched = Keys::default();
     loop {
-        let pause = match fetch(&url).await {
-            Ok(keys) => {
-                fetched = keys;
-                INTERVAL
-            }
-            Err(error) => {
-                tracing::warn!(%url, %error, "auth.jwks_url: no keys were fetched; those from before hold");
-                RETRY
-            }
-        };
-        let next = tokio::time::sleep(pause);
-        tokio::pin!(next);
-        loop {
+        let fetching = fetch(&url);
+        tokio::pin!(fetching);
+        // Whoever is no longer known must not wait for a fetch.
+        let answer = loop {
             let access = configured
                 .borrow_and_update()
                 .with_more_keys(fetched.clone());
             known.send_replace(Arc::new(access));
             tokio::select! {
-                () = &mut next => break,
+                answer = &mut fetching => break answer,
                 changed = configured.changed() => if changed.is_err() { return },
             }
+        };
+        let pause = match answer {
+            Ok(keys) => {
+                fetched = keys;
+                interval
+            }
+            Err(error) => {
+                tracing::warn!(%url, %error, "auth.jwks_url: no keys were fetched; those from before hold");
+                interval.min(RETRY)
+            }
+        };
+        let access = configured.borrow().with_more_keys(fetched.clone());
+        known.send_replace(Arc::new(access));
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            changed = configured.changed() => if changed.is_err() { return },
         }
     }
 }

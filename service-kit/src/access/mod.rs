@@ -24,6 +24,7 @@ pub use grants::{Action, Credential, Denied, Grants, Identity, Role, Threads};
 pub use grpc::{GrpcGuard, Rule, guard_grpc, identity_of};
 pub use guard::Guard;
 pub use http::{bearer, guard_http, unauthorized};
+pub use jwks_url::JwksUrl;
 pub use jwt::JwtRules;
 pub use keys::Keys;
 pub use secret::Secret;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Access, AccessFile, JwtRules, Keys};
+use super::{Access, AccessFile, JwksUrl, JwtRules, Keys};
 use crate::config::{Source, duration};
 
 /// Where identities come from.
@@ -12,7 +12,7 @@ pub struct AccessSettings {
     file: Option<PathBuf>,
     key_file: Option<PathBuf>,
     jwks_file: Option<PathBuf>,
-    jwks_url: Option<String>,
+    jwks_url: Option<JwksUrl>,
     rules: Option<JwtRules>,
 }
 
@@ -26,7 +26,10 @@ impl AccessSettings {
             file("auth.jwt_key_file"),
             file("auth.jwks_file"),
         );
-        let jwks_url = Some(source.take::<String>("auth.jwks_url")).filter(|url| !url.is_empty());
+        let url = source.take::<String>("auth.jwks_url");
+        let day = Duration::from_secs(86_400);
+        let interval = duration(source, "auth.jwks_interval", Duration::from_secs(1)..=day);
+        let jwks_url = (!url.is_empty()).then_some(JwksUrl { url, interval });
         let rules = JwtRules {
             audience: source.take("auth.jwt_audience"),
             issuer: source.take("auth.jwt_issuer"),
@@ -36,7 +39,7 @@ impl AccessSettings {
                 Duration::ZERO..=Duration::from_secs(600),
             ),
         };
-        if let Some(url) = &jwks_url
+        if let Some(JwksUrl { url, .. }) = &jwks_url
             && let Err(why) = super::jwks_url::check(url)
         {
             source.reject(format!("auth.jwks_url: {url:?} {why}"));
@@ -69,8 +72,8 @@ impl AccessSettings {
 
     /// Where keys are fetched from. `None`: from files alone.
     #[must_use]
-    pub fn jwks_url(&self) -> Option<&str> {
-        self.jwks_url.as_deref()
+    pub fn jwks_url(&self) -> Option<&JwksUrl> {
+        self.jwks_url.as_ref()
     }
 
     /// Reads every file.

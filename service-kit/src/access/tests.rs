@@ -226,7 +226,10 @@ async fn who_is_withdrawn_lapses_and_who_stays_does_not() {
 #[tokio::test]
 async fn keys_of_a_url_are_followed() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/jwks", listener.local_addr().unwrap());
+    let url = JwksUrl {
+        url: format!("http://{}/jwks", listener.local_addr().unwrap()),
+        interval: Duration::from_secs(300),
+    };
     let document = serde_json::json!({ "keys": [{ "kty": "oct", "k": base64(SECRET) }] });
     let document = document.to_string();
     let answer = axum::routing::get(move || std::future::ready(document));

@@ -2,7 +2,7 @@
 //! change of links above the file, no notification of the file itself would show.
 
 use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 /// Between two looks.
@@ -11,22 +11,20 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// What tells one content of a file from the next. `None`: it cannot be looked at.
 type Stamp = Option<(u64, u64, u64, Option<SystemTime>)>;
 
-#[derive(Debug)]
-pub(super) struct Files(Vec<(PathBuf, Stamp)>);
+/// Files that settings came from, as they were when each was about to be read: a change after that
+/// is seen, however soon it comes.
+#[derive(Clone, Debug, Default)]
+pub struct Files(Vec<(PathBuf, Stamp)>);
 
-fn stamp(path: &PathBuf) -> Stamp {
+fn stamp(path: &Path) -> Stamp {
     let found = std::fs::metadata(path).ok()?;
     Some((found.dev(), found.ino(), found.len(), found.modified().ok()))
 }
 
 impl Files {
-    pub(super) fn new(paths: &[PathBuf]) -> Self {
-        Self(
-            paths
-                .iter()
-                .map(|path| (path.clone(), stamp(path)))
-                .collect(),
-        )
+    /// One more, which is to be read next.
+    pub(crate) fn follow(&mut self, path: &Path) {
+        self.0.push((path.to_owned(), stamp(path)));
     }
 
     /// Ends when one of them is another than before.
@@ -59,7 +57,9 @@ mod tests {
             std::fs::write(at(version).join("key"), "same length").unwrap();
         }
         std::os::unix::fs::symlink(at("one"), at("now")).unwrap();
-        let mut files = Files::new(&[at("now/key"), at("missing")]);
+        let mut files = Files::default();
+        files.follow(&at("now/key"));
+        files.follow(&at("missing"));
         let quiet = tokio::time::timeout(Duration::from_secs(10), files.changed()).await;
         assert!(quiet.is_err(), "nothing had changed");
         std::os::unix::fs::symlink(at("two"), at("next")).unwrap();

@@ -2,6 +2,7 @@
 //! sentence an offence, and its own tests show that it can fail.
 
 pub mod documents;
+pub mod limits;
 pub mod modules;
 pub mod protos;
 pub mod purity;

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use monitorable::bridge::v1::Status;
+use monitorable_tests::calls::Target;
 use monitorable_tests::certificates::Authority;
+use monitorable_tests::eventually::{eventually, holds};
 use monitorable_tests::http;
 use monitorable_tests::process::Service;
 use monitorable_tests::publisher::{Publisher, Run};
@@ -12,7 +15,7 @@ use tokio::net::TcpStream;
 use tonic::Code;
 
 use crate::SOON;
-use crate::guarded::{ADMIN, AGENT, Files, closed, publish};
+use crate::guarded::{ADMIN, AGENT, Files, closed, logged, publish};
 
 async fn still_reads(bridge: &Service, reader: &mut Reader, run_id: &str) {
     let before = reader.record().events().count();
@@ -56,6 +59,120 @@ async fn connections_of_one_address() {
 }
 
 #[tokio::test]
+async fn grpc_connections_of_one_address() {
+    let bridge = Service::bridge(&["--grpc-max-connections-per-address", "1"]).await;
+    let first = Publisher::new(&bridge.uri());
+    first.publish(&Run::whole("chat-1", "run-1", 0)).await;
+    let second = Publisher::new(&bridge.uri());
+    let refused = second.try_publish(&Run::whole("chat-1", "run-2", 0)).await;
+    assert!(refused.is_err(), "two connections were taken");
+    first.publish(&Run::whole("chat-1", "run-3", 0)).await;
+}
+
+#[tokio::test]
+async fn http_connections_beyond_the_limit_wait_and_readers_count_no_more() {
+    let bridge = Service::bridge(&["--http-max-connections", "1"]).await;
+    let mut reader = Reader::connect(bridge.http, Options::thread("chat-1")).await;
+    reader.welcome().await;
+    // Kept alive after its answer.
+    let mut first = TcpStream::connect(bridge.http).await.unwrap();
+    first
+        .write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n")
+        .await
+        .unwrap();
+    let mut answer = [0; 12];
+    first.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200");
+    let second = tokio::spawn(http::get(bridge.http, "/livez"));
+    still_reads(&bridge, &mut reader, "run-1").await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(!second.is_finished(), "two connections were taken");
+    drop(first);
+    let second = tokio::time::timeout(SOON, second).await.unwrap().unwrap();
+    assert_eq!(second.status, 200, "{second:?}");
+}
+
+#[tokio::test]
+async fn one_reader_too_many_is_told_and_one_that_leaves_makes_room() {
+    let bridge = Service::bridge(&["--hub-connections", "1"]).await;
+    let mut first = Reader::connect(bridge.http, Options::thread("chat-1")).await;
+    first.welcome().await;
+    let mut second = Reader::connect(bridge.http, Options::thread("chat-1")).await;
+    assert_eq!(
+        closed(&mut second).await,
+        (4010, "too_many_connections".to_owned())
+    );
+    let events = "/v1/events?thread_id=chat-1";
+    let headers = [("accept", "text/event-stream")];
+    let stream = http::request(bridge.http, ::http::Method::GET, events, &headers, "").await;
+    assert_eq!(stream.status, 429, "{stream:?}");
+    still_reads(&bridge, &mut first, "run-1").await;
+    first.close().await;
+    eventually(SOON, "there is room again", || async {
+        let mut next = Reader::connect(bridge.http, Options::thread("chat-1")).await;
+        let record = next
+            .until(SOON, "a word", |record| !record.frames.is_empty())
+            .await;
+        let first = record.frames[0].kind().to_owned();
+        holds(first == "welcome", first)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn one_thread_too_many_is_refused_and_the_bridge_stays_well() {
+    let often = [
+        "--health-check-interval",
+        "500ms",
+        "--health-verification-timeout",
+        "500ms",
+    ];
+    let flags = [&["--hub-threads", "1"][..], &often].concat();
+    let bridge = Service::bridge(&flags).await;
+    Target::at(&bridge.uri()).until_healthy(SOON).await;
+    let mut reader = Reader::connect(bridge.http, Options::thread("chat-1")).await;
+    reader.welcome().await;
+    let publisher = Publisher::new(&bridge.uri());
+    let refused = publisher
+        .try_publish(&Run::whole("chat-2", "run-2", 0))
+        .await;
+    let receipt = &refused.unwrap()[0];
+    assert_eq!(receipt.status(), Status::Rejected, "{receipt:?}");
+    assert!(receipt.error.contains("threads are held"), "{receipt:?}");
+    let mut second = Reader::connect(bridge.http, Options::thread("chat-2")).await;
+    assert_eq!(closed(&mut second).await.0, 4010);
+    still_reads(&bridge, &mut reader, "run-1").await;
+    let checks = async || Target::at(&bridge.uri()).metrics().await.unwrap();
+    let done = async || checks().await.lifecycle.unwrap().health_checks_performed;
+    let before = done().await;
+    eventually(SOON, "two more rounds of checks", || async {
+        let done = done().await;
+        holds(done >= before + 2, done)
+    })
+    .await;
+    assert!(Target::at(&bridge.uri()).health().await.unwrap().healthy);
+}
+
+#[tokio::test]
+async fn what_is_under_way_is_cut_at_the_drain_deadline() {
+    let short = ["--drain-deadline", "500ms", "--http-header-timeout", "5m"];
+    let bridge_alone = ["--drain-spread", "100ms", "--hub-goodbye", "100ms"];
+    let bridge = Service::bridge(&[&short[..], &bridge_alone].concat()).await;
+    let monitor = Service::monitor(&short).await;
+    for mut service in [bridge, monitor] {
+        // Half a request, and never the rest.
+        let mut half = TcpStream::connect(service.http).await.unwrap();
+        half.write_all(b"GET /livez HTTP/1.1\r\nhost:")
+            .await
+            .unwrap();
+        assert_eq!(http::get(service.http, "/livez").await.status, 200);
+        service.terminate();
+        assert!(service.ended().await.success());
+        logged(&service, &["cut at the drain deadline"]).await;
+    }
+}
+
+#[tokio::test]
 async fn grpc_connections_beyond_the_limit_wait() {
     let bridge = Service::bridge(&["--grpc-max-connections", "1"]).await;
     let first = Publisher::new(&bridge.uri());
@@ -95,13 +212,30 @@ async fn the_time_of_a_handshake() {
     let mut reader = Reader::connect(bridge.http, options).await;
     assert!(silent(bridge.http).await.is_empty());
     still_reads(&bridge, &mut reader, "run-1").await;
+    let monitor = Service::monitor(&[
+        "--grpc-tls-certificate-file",
+        &certificate,
+        "--grpc-tls-key-file",
+        &key,
+        "--grpc-handshake-timeout",
+        "300ms",
+    ])
+    .await;
+    assert!(silent(monitor.grpc).await.is_empty());
+    assert_eq!(http::get(monitor.http, "/livez").await.status, 200);
     let plain = Service::bridge(&["--http-header-timeout", "300ms"]).await;
     let _ = silent(plain.http).await;
 }
 
 #[tokio::test]
 async fn the_size_of_a_head() {
-    let bridge = Service::bridge(&["--http-max-header-bytes", "8192"]).await;
+    let small = [
+        "--http-max-header-bytes",
+        "8192",
+        "--grpc-max-header-bytes",
+        "8192",
+    ];
+    let bridge = Service::bridge(&small).await;
     let mut reader = Reader::connect(bridge.http, Options::thread("chat-1")).await;
     let long = "x".repeat(10_000);
     let answer = http::request(
@@ -116,7 +250,7 @@ async fn the_size_of_a_head() {
     let mut request = tonic::Request::new(monitorable::bridge::v1::GetEgressRequest {});
     request
         .metadata_mut()
-        .insert("x-long", "x".repeat(20_000).parse().unwrap());
+        .insert("x-long", "x".repeat(10_000).parse().unwrap());
     let mut client =
         monitorable::bridge::v1::agent_events_client::AgentEventsClient::new(bridge.channel());
     assert!(client.get_egress(request).await.is_err());

@@ -6,7 +6,9 @@
 
 mod encryption;
 mod guarded;
+mod healthcheck;
 mod limits;
+mod limits_of_the_monitor;
 mod monitoring;
 mod open_doors;
 mod reloading;

@@ -4,8 +4,9 @@ use monitorable::monitor::v1::evidence_client::EvidenceClient;
 use monitorable::monitor::v1::monitor_client::MonitorClient;
 use monitorable::monitor::v1::{
     Component, ListComponentsRequest, ObservedEvent, RegisterComponentRequest, ReportEventsRequest,
-    Vantage,
+    Vantage, Verdict,
 };
+use monitorable_tests::calls::Auditor;
 use monitorable_tests::certificates::Authority;
 use monitorable_tests::process::Service;
 use monitorable_tests::{command, http};
@@ -119,6 +120,44 @@ async fn pages_show_what_a_token_may_see() {
     assert_eq!(post(&[]).await, 401);
     let reader = format!("Bearer {READER}");
     assert_eq!(post(&[("authorization", &reader)]).await, 200);
+}
+
+#[tokio::test]
+async fn commands_show_a_component_the_token_of_a_file() {
+    let files = Files::new();
+    files.write("token", &format!("{MONITOR}\n"));
+    let (bridge, token) = (files.bridge(&[]).await, files.shown("token"));
+    let (monitor, endpoint) = (Service::monitor(&[]).await, bridge.uri());
+    let check =
+        async |more: &[&str]| command::monitor(&[&["check", &endpoint][..], more].concat()).await;
+    let without = check(&[]).await;
+    assert_eq!(without.code, Some(3), "{without}");
+    let with = check(&["--token-file", &token]).await;
+    assert_eq!(with.code, Some(0), "{with}");
+    let nowhere = check(&["--token-file", "/nowhere"]).await;
+    assert_eq!(nowhere.code, Some(1), "{nowhere}");
+    assert!(
+        nowhere.stderr.contains("--token-file: /nowhere"),
+        "{nowhere}"
+    );
+    let uri = monitor.uri();
+    let register = [
+        "register",
+        "bridge-service",
+        &endpoint,
+        "--token-file",
+        &token,
+        "--monitor",
+        &uri,
+    ];
+    let registered = command::monitor(&register).await;
+    assert_eq!(registered.code, Some(0), "{registered}");
+    // Which takes a synthetic run that was read back with it, too.
+    let auditor = Auditor::at(&uri);
+    auditor
+        .until_standing("bridge-service", Verdict::Healthy, SOON)
+        .await;
+    nothing_secret_in(&monitor, &[]);
 }
 
 /// Everything encrypted, everything guarded: and the verdict is HEALTHY, which takes health calls,

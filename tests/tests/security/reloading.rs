@@ -1,13 +1,20 @@
 //! Settings that are read again: at a signal, when a file changed, and not where they are bad.
 
+use ::http::StatusCode;
 use monitorable::monitorable::v1::GetHealthStatusRequest;
 use monitorable::monitorable::v1::monitorable_client::MonitorableClient;
-use monitorable_tests::calls::Target;
+use monitorable_tests::calls::{Auditor, Target};
+use monitorable_tests::eventually::{eventually, holds};
+use monitorable_tests::fake::Fake;
 use monitorable_tests::http;
+use monitorable_tests::issuer::Issuer;
 use monitorable_tests::process::Service;
+use monitorable_tests::tokens::{claims, signed};
+use serde_json::json;
+use tonic::Code;
 
 use crate::SOON;
-use crate::guarded::{Files, logged};
+use crate::guarded::{AGENT, Files, logged, nothing_secret_in, publish};
 
 fn component(id: &str) -> String {
     format!("[[components]]\ncomponent_id = '{id}'\nendpoint = 'http://127.0.0.1:1'\n")
@@ -133,4 +140,185 @@ async fn the_log_level_changes_at_a_signal_and_the_rest_waits() {
         page.contains("bridge_config_last_reload_successful 0"),
         "{page}"
     );
+}
+
+#[tokio::test]
+async fn keys_of_an_issuer_are_followed_and_those_from_before_outlast_its_failures() {
+    let secrets = [
+        "the-first-secret-of-an-issuer-of-tokens",
+        "the-second-secret-of-an-issuer-of-tokens",
+    ];
+    let grants = json!({ "roles": ["agent"], "write": ["chat-*"] });
+    let tokens = secrets.map(|secret| signed(secret, &claims("test", 600, &grants)));
+    let issuer = Issuer::start(secrets[0]).await;
+    let flags = [
+        "--auth-jwks-url",
+        &issuer.url,
+        "--auth-jwt-audience",
+        "test",
+        "--auth-jwks-interval",
+        "1s",
+    ];
+    let bridge = Service::bridge(&flags).await;
+    let until = async |first: Code, second: Code| {
+        eventually(SOON, "these tokens are known", || async {
+            let mut codes = Vec::new();
+            for token in &tokens {
+                let answer = publish(bridge.channel(), token, "chat-1", "run-1").await;
+                codes.push(answer.map_or_else(|status| status.code(), |_| Code::Ok));
+            }
+            holds(codes == [first, second], codes)
+        })
+        .await;
+    };
+    until(Code::Ok, Code::Unauthenticated).await;
+    for (status, body, why) in [
+        (StatusCode::INTERNAL_SERVER_ERROR, "", "500"),
+        (StatusCode::OK, "not keys", "is no JWKS"),
+        (
+            StatusCode::OK,
+            r#"{"keys":[]}"#,
+            "has no key that can be used",
+        ),
+    ] {
+        issuer.answer(status, body);
+        logged(&bridge, &["auth.jwks_url", "those from before hold", why]).await;
+        until(Code::Ok, Code::Unauthenticated).await;
+    }
+    issuer.rotate(secrets[1]);
+    until(Code::Unauthenticated, Code::Ok).await;
+    nothing_secret_in(&bridge, &[secrets[0], secrets[1], &tokens[0], &tokens[1]]);
+}
+
+#[tokio::test]
+async fn a_signal_fetches_an_issuers_keys_at_once() {
+    let secrets = [
+        "the-first-secret-of-an-issuer-of-tokens",
+        "the-second-secret-of-an-issuer-of-tokens",
+    ];
+    let grants = json!({ "roles": ["agent"], "write": ["chat-*"] });
+    let issuer = Issuer::start(secrets[0]).await;
+    let flags = [
+        "--auth-jwks-url",
+        &issuer.url,
+        "--auth-jwt-audience",
+        "test",
+        "--auth-jwks-interval",
+        "1d",
+    ];
+    let bridge = Service::bridge(&flags).await;
+    for secret in secrets {
+        issuer.rotate(secret);
+        bridge.hang_up();
+        let token = signed(secret, &claims("test", 600, &grants));
+        eventually(SOON, "its key is known", || async {
+            let answer = publish(bridge.channel(), &token, "chat-1", "run-1").await;
+            holds(answer.is_ok(), answer.err())
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_threshold_changes_its_finding_without_a_restart() {
+    let files = Files::new();
+    let fake = Fake::start("slow-clock").await;
+    fake.change(|answers| answers.clock_ahead = std::time::Duration::from_secs(60));
+    let tolerating = |tolerance: &str, hold: &str| {
+        format!(
+            "[rules]\nclock_tolerance = '{tolerance}'\n[incident]\nresolve_hold = '{hold}'\n\
+             [[components]]\ncomponent_id = 'slow-clock'\nendpoint = 'http://{}'\n",
+            fake.address
+        )
+    };
+    files.write("monitor.toml", &tolerating("1h", "1s"));
+    let settings = files.shown("monitor.toml");
+    let monitor = Service::monitor(&["--config", &settings]).await;
+    let auditor = Auditor::at(&monitor.uri());
+    let open = || async {
+        let findings = auditor.findings("slow-clock").await;
+        let open = findings
+            .iter()
+            .filter(|finding| finding.resolve_time.is_none());
+        open.map(|finding| finding.rule_id.clone())
+            .collect::<Vec<_>>()
+    };
+    eventually(SOON, "it is audited", || async {
+        let audits = auditor.audits("slow-clock", 0).await;
+        holds(
+            audits.is_ok_and(|audits| !audits.audits.is_empty()),
+            "no audit",
+        )
+    })
+    .await;
+    assert_eq!(open().await, [""; 0]);
+    files.write("monitor.toml", &tolerating("1s", "1s"));
+    eventually(SOON, "the clock is found", || async {
+        let found = open().await;
+        holds(found == ["clock_skew"], found)
+    })
+    .await;
+    files.write("monitor.toml", &tolerating("1h", "0s"));
+    eventually(SOON, "the finding resolves", || async {
+        let found = open().await;
+        holds(found.is_empty(), found)
+    })
+    .await;
+    let log = monitor.log().join("\n");
+    assert!(!log.contains("wait for the next start"), "{log}");
+}
+
+#[tokio::test]
+async fn sources_of_components_come_and_go_with_their_file() {
+    let source = |name: &str, port: u16| {
+        format!(
+            "[[discovery]]\nname = '{name}'\ndns = 'http://localhost:{port}'\nkeep = '1h'\n\
+                 component_id = '{name}-{{port}}'\n"
+        )
+    };
+    let files = Files::new();
+    files.write("monitor.toml", &(source("a", 1) + &source("b", 2)));
+    let settings = files.shown("monitor.toml");
+    let monitor = Service::monitor(&["--config", &settings]).await;
+    until_watched(&monitor, &["a-1", "b-2"]).await;
+    // One is gone, one looks elsewhere and keeps what it had found, one is new.
+    files.write("monitor.toml", &(source("b", 3) + &source("c", 4)));
+    until_watched(&monitor, &["b-2", "b-3", "c-4"]).await;
+    // What was found is listed by hand from now on, and stays.
+    files.write("monitor.toml", &(source("c", 4) + &component("b-3")));
+    until_watched(&monitor, &["b-3", "c-4"]).await;
+    let log = monitor.log().join("\n");
+    assert!(!log.contains("wait for the next start"), "{log}");
+}
+
+#[tokio::test]
+async fn doors_are_not_closed_or_opened_by_a_reading() {
+    let files = Files::new();
+    files.write("bridge.toml", "");
+    let settings = files.shown("bridge.toml");
+    let bridge = Service::bridge(&["--config", &settings]).await;
+    // Whoever writes this believes the doors closed: it must not look like a success.
+    let closed = format!("[auth]\naccess_file = {:?}\n", files.shown("access.toml"));
+    files.write("bridge.toml", &closed);
+    logged(&bridge, &["those from before hold", "settled at the start"]).await;
+    let page = http::get(bridge.http, "/metrics").await.body;
+    assert!(
+        page.contains("bridge_config_last_reload_successful 0"),
+        "{page}"
+    );
+    publish(bridge.channel(), "", "chat-1", "run-1")
+        .await
+        .unwrap();
+    let guarded = Service::bridge(&["--config", &settings]).await;
+    files.write("bridge.toml", "");
+    logged(
+        &guarded,
+        &["those from before hold", "settled at the start"],
+    )
+    .await;
+    let refused = publish(guarded.channel(), "", "chat-1", "run-1").await;
+    assert_eq!(refused.unwrap_err().code(), Code::Unauthenticated);
+    publish(guarded.channel(), AGENT, "chat-1", "run-1")
+        .await
+        .unwrap();
 }

@@ -2,11 +2,14 @@
 
 use monitorable::monitorable::v1::{Reason, State};
 use monitorable_tests::calls::Target;
+use monitorable_tests::eventually::{eventually, holds};
 use monitorable_tests::http;
 use monitorable_tests::process::Service;
 use monitorable_tests::publisher::{Publisher, Run};
 use monitorable_tests::reader::{Options, Reader};
 use monitorable_tests::sse;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
 use crate::pair::SOON;
 
@@ -88,5 +91,28 @@ async fn every_drain_exits_well() {
         Target::at(&service.uri()).until_healthy(SOON).await;
         let status = service.stop().await;
         assert_eq!(status.code(), Some(0), "a {name}: {status}");
+    }
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_it_at_once() {
+    let patient = ["--drain-deadline", "1m", "--http-header-timeout", "5m"];
+    for mut service in [
+        Service::bridge(&patient).await,
+        Service::monitor(&patient).await,
+    ] {
+        // Half a request, which the drain waits for.
+        let mut half = TcpStream::connect(service.http).await.unwrap();
+        let text = b"GET /livez HTTP/1.1\r\nhost:";
+        half.write_all(text).await.unwrap();
+        assert_eq!(http::get(service.http, "/livez").await.status, 200);
+        service.terminate();
+        eventually(SOON, "it drains", || async {
+            let log = service.log().join("\n");
+            holds(log.contains("draining"), log)
+        })
+        .await;
+        service.terminate();
+        assert_eq!(service.ended().await.code(), Some(130));
     }
 }

@@ -10,8 +10,6 @@ pub(crate) mod validate;
 
 use std::sync::Arc;
 
-use axum::middleware::map_response;
-use http::HeaderValue;
 use monitorable::bridge::v1::agent_events_server::{AgentEvents, AgentEventsServer};
 use monitorable::bridge::v1::{
     GetEgressRequest, GetEgressResponse, GetRunLedgerRequest, GetRunLedgerResponse, PublishRequest,
@@ -19,12 +17,13 @@ use monitorable::bridge::v1::{
 };
 use service_kit::access::identity_of;
 use service_kit::clock::Clock;
+use service_kit::grpc::too_large_as_exhausted;
 use service_kit::rate::Rate;
 use service_kit::request::trace_of;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
-use tonic::{Code, Request, Response, Status, Streaming};
+use tonic::{Request, Response, Status, Streaming};
 
 use super::access::may_write;
 use super::convert::{hub_status, run_ledger};
@@ -78,22 +77,7 @@ pub(crate) fn routes(
         egress,
     };
     let server = AgentEventsServer::new(ingest).max_decoding_message_size(limits.max_message_bytes);
-    let router = Routes::new(server).into_axum_router();
-    router.layer(map_response(too_large_as_exhausted)).into()
-}
-
-/// tonic says `OUT_OF_RANGE` of a message over the limit, before any code of ours sees it; a limit
-/// is `RESOURCE_EXHAUSTED` here.
-async fn too_large_as_exhausted(
-    mut response: axum::response::Response,
-) -> axum::response::Response {
-    let number = |code: Code| HeaderValue::from(code as i32);
-    if let Some(status) = response.headers_mut().get_mut(Status::GRPC_STATUS)
-        && *status == number(Code::OutOfRange)
-    {
-        *status = number(Code::ResourceExhausted);
-    }
-    response
+    too_large_as_exhausted(Routes::new(server))
 }
 
 #[tonic::async_trait]

@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Channel;
+use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Streaming};
 
 use super::{IngestLimits, routes};
@@ -42,11 +42,16 @@ fn egress() -> GetEgressResponse {
 
 struct Door {
     client: AgentEventsClient<Channel>,
+    endpoint: Endpoint,
     draining: CancellationToken,
 }
 
 impl Door {
     async fn open() -> Self {
+        Self::with(LIMITS).await
+    }
+
+    async fn with(limits: IngestLimits) -> Self {
         let identity = Identity {
             component_id: "bridge".into(),
             instance_id: "instance".into(),
@@ -56,13 +61,16 @@ impl Door {
         let draining = CancellationToken::new();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let routes = routes(handle, LIMITS, draining.clone(), egress(), Clock::system());
+        let routes = routes(handle, limits, draining.clone(), egress(), Clock::system());
         let never = CancellationToken::new();
         tokio::spawn(serve(listener.into(), routes, GrpcLimits::default(), never));
-        let client = AgentEventsClient::connect(format!("http://{address}"))
-            .await
-            .unwrap();
-        Self { client, draining }
+        let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
+        let client = AgentEventsClient::new(endpoint.connect().await.unwrap());
+        Self {
+            client,
+            endpoint,
+            draining,
+        }
     }
 
     async fn stream(
@@ -238,4 +246,57 @@ async fn streams_are_limited_and_given_back() {
     let (sender, mut answers) = door.stream().await;
     sender.send(batch(0..1)).await.unwrap();
     assert_eq!(next(&mut answers).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_stream_over_its_rate_is_read_later_and_refused_nothing() {
+    let mut door = Door::with(IngestLimits {
+        max_rate: Rate(5),
+        ..LIMITS
+    })
+    .await;
+    let clock = Clock::system();
+    let (sender, mut answers) = door.stream().await;
+    sender.send(batch(0..5)).await.unwrap();
+    assert_eq!(next(&mut answers).await.unwrap().len(), 5);
+    let refused = door.publish(vec![event(5)]).await.unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
+    let before = clock.now().monotonic;
+    sender.send(batch(5..10)).await.unwrap();
+    sender.send(batch(10..11)).await.unwrap();
+    assert_eq!(next(&mut answers).await.unwrap().len(), 5);
+    assert_eq!(next(&mut answers).await.unwrap()[0].sequence, 11);
+    // Five a second: the eleventh event may come a second after the sixth at the earliest.
+    assert!(clock.now().since(before) > Duration::from_millis(500));
+}
+
+#[tokio::test]
+async fn a_client_that_reads_no_answers_is_not_read_either() {
+    let mut door = Door::open().await;
+    // A window without room: not one byte of an answer can be sent.
+    let deaf = door.endpoint.clone().initial_stream_window_size(0);
+    let mut deaf = AgentEventsClient::new(deaf.connect().await.unwrap());
+    let (sender, requests) = mpsc::channel(100);
+    let _answers = deaf.publish_stream(ReceiverStream::new(requests)).await;
+    let accepted = async |door: &mut Door| {
+        let run_id = "run".to_owned();
+        let ledger = door.client.get_run_ledger(GetRunLedgerRequest { run_id });
+        let ledger = ledger.await.ok();
+        let ledger = ledger.and_then(|answer| answer.into_inner().ledger);
+        ledger.map_or(0, |ledger| ledger.events_accepted)
+    };
+    for number in 0..100 {
+        sender.send(batch(number..number + 1)).await.unwrap();
+        while number == 0 && accepted(&mut door).await == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    // Those that wait for their answers, and the few answers that the transport has taken already.
+    let taken = accepted(&mut door).await;
+    let waiting = LIMITS.stream_batches as u64;
+    assert!((waiting..waiting + 8).contains(&taken), "{taken}");
+    // Whoever reads is served meanwhile.
+    let receipts = door.publish(vec![event(500)]).await.unwrap();
+    assert_eq!(receipts[0].status(), ReceiptStatus::Accepted);
 }

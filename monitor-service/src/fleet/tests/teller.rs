@@ -65,9 +65,13 @@ pub(super) struct Teller {
 
 impl Teller {
     pub(super) fn new() -> Self {
+        Self::with(FleetSettings::default())
+    }
+
+    pub(super) fn with(settings: FleetSettings) -> Self {
         let now = Clock::system().now().later(Duration::from_secs(100_000));
         let mut teller = Self {
-            fleet: FleetState::new(FleetSettings::default(), identity(), now),
+            fleet: FleetState::new(settings, identity(), now),
             now,
             calls: Calls::Answered,
             beats: true,

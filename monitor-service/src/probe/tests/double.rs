@@ -34,6 +34,8 @@ pub(super) enum Fault {
     Floods,
     /// Ends its stream after the first message.
     EndsStream,
+    /// Says nothing more on its stream after the first message.
+    FallsSilent,
 }
 
 #[derive(Clone, Default)]
@@ -94,7 +96,7 @@ impl Monitorable for Double {
             Fault::Empty => answer.health = None,
             Fault::OldNonce => answer.nonce = "old".to_owned(),
             Fault::Huge => answer.nonce = "x".repeat(2 * 1024 * 1024),
-            Fault::None | Fault::Floods | Fault::EndsStream => {}
+            Fault::None | Fault::Floods | Fault::EndsStream | Fault::FallsSilent => {}
         }
         Ok(Response::new(answer))
     }
@@ -129,6 +131,7 @@ impl Monitorable for Double {
                 reason = Reason::Heartbeat;
                 match double.fault() {
                     Fault::EndsStream => return,
+                    Fault::FallsSilent => sender.closed().await,
                     // HTTP/2 itself cuts a stream off that nobody can read fast enough, so this
                     // one is only twice as fast as is allowed, and more.
                     Fault::Floods => {
