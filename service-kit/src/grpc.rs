@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use axum::middleware::from_fn;
 use axum::http::HeaderValue;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
@@ -10,7 +9,7 @@ use tonic::transport::Server;
 use tonic::{Code, Status};
 
 use crate::accept::Port;
-use crate::request;
+use crate::request::Observe;
 
 /// Limits of one gRPC server.
 #[derive(Clone, Copy, Debug)]
@@ -94,7 +93,7 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) -> Result<(), tonic::transport::Error> {
     let graceful = shutdown.clone();
-    let observed = routes.into_axum_router().layer(from_fn(request::observe));
+    let observed = routes.into_axum_router().layer(Observe);
     let server = Server::builder()
         .http2_keepalive_interval(Some(limits.keepalive_interval))
         .http2_keepalive_timeout(Some(limits.keepalive_timeout))

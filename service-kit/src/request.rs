@@ -1,51 +1,182 @@
 //! What every request gets, over gRPC and HTTP alike: an id that its log lines carry, and a place in
 //! its caller's trace.
+//!
+//! Most requests say nothing that an id would help to find, so one is made when it is first needed:
+//! a request that is answered in silence costs neither an id nor a span of `tracing`.
 
-use std::sync::Arc;
+use std::convert::Infallible;
+use std::fmt::Write as _;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, ready};
 
 use axum::body::{Body, HttpBody as _};
 use axum::extract::{MatchedPath, Request};
-use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, header};
-use axum::middleware::Next;
+use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, Uri, header};
 use axum::response::Response;
+use futures_util::future::Either;
 use http_body_util::BodyExt as _;
-use tracing::Instrument as _;
+use pin_project_lite::pin_project;
+use tokio::task::futures::TaskLocalFuture;
+use tonic::Status;
+use tower::{Layer, Service};
+use tracing::Level;
 
 use crate::trace_context::TraceContext;
 use crate::traces::{self, Kind, Recorded};
 
-/// Header of a request's id, and metadata key. The caller's own is kept; the answer has it in any
-/// case.
+/// Header of a request's id, and metadata key.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longest id of a caller that is kept, in bytes.
 const MAX_ID_BYTES: usize = 128;
-/// The target of the spans that put a request's id into its log lines, whatever is logged.
-pub(crate) const REQUESTS: &str = "request";
 
-/// Runs a request: every line that is logged meanwhile has its id, and so has its answer.
-pub async fn observe(mut request: Request, next: Next) -> Response {
-    let id = id(request.headers());
-    let caller = TraceContext::of(request.headers());
-    let recorded = traces::begin(caller.as_ref(), || described(&request));
-    let context = recorded.as_ref().and_then(Recorded::context).or(caller);
-    let line = tracing::error_span!(
-        target: REQUESTS,
-        "request",
-        request_id = id.to_str().unwrap_or_default(),
-        trace_id = context.as_ref().map(TraceContext::trace_id),
-        path = request.uri().path(),
-    );
-    if let Some(context) = context {
-        request.extensions_mut().insert(Arc::new(context));
+tokio::task_local! {
+    static CURRENT: Arc<Current>;
+}
+
+/// A request under way.
+#[derive(Debug)]
+struct Current {
+    /// The caller's id.
+    given: Option<HeaderValue>,
+    /// The one that was made for want of the caller's.
+    made: OnceLock<HeaderValue>,
+    uri: Uri,
+    trace: Option<Arc<TraceContext>>,
+}
+
+impl Current {
+    fn id(&self) -> &HeaderValue {
+        let made = || self.made.get_or_init(new_id);
+        self.given.as_ref().unwrap_or_else(made)
     }
-    let mut response = next.run(request).instrument(line.clone()).await;
-    let status = response.status().as_u16();
-    tracing::debug!(parent: &line, status, "answered");
-    response.headers_mut().insert(REQUEST_ID, id);
-    match recorded {
-        Some(recorded) => ended_with_body(recorded, response),
-        None => response,
+
+    /// The id that somebody has seen, or was sent.
+    fn known_id(&self) -> Option<&HeaderValue> {
+        self.given.as_ref().or_else(|| self.made.get())
     }
+}
+
+/// What a log line says of the request that it belongs to: names and values. `None`: it belongs to
+/// none.
+pub(crate) fn of_line() -> Option<Vec<(&'static str, String)>> {
+    CURRENT
+        .try_with(|current| {
+            let id = current.id().to_str().unwrap_or_default().to_owned();
+            let path = current.uri.path().to_owned();
+            let mut said = vec![("request_id", id), ("path", path)];
+            if let Some(trace) = &current.trace {
+                said.push(("trace_id", trace.trace_id().to_owned()));
+            }
+            said
+        })
+        .ok()
+}
+
+/// What a request leaves to a task of its own still belongs to it.
+pub fn carried<F: Future>(work: F) -> impl Future<Output = F::Output> {
+    match CURRENT.try_with(Arc::clone) {
+        Ok(current) => Either::Left(CURRENT.scope(current, work)),
+        Err(_) => Either::Right(work),
+    }
+}
+
+/// Every line that is logged while a request is answered has its id. So has the answer, where the
+/// caller sent one, where such a line was logged, and where the request is refused.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Observe;
+
+impl<S> Layer<S> for Observe {
+    type Service = Observed<S>;
+
+    fn layer(&self, inner: S) -> Observed<S> {
+        Observed(inner)
+    }
+}
+
+/// See [`Observe`].
+#[derive(Clone, Debug)]
+pub(crate) struct Observed<S>(S);
+
+impl<S> Service<Request> for Observed<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible>,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Answering<S::Future>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.0.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        let caller = TraceContext::of(request.headers());
+        let recorded = traces::begin(caller.as_ref(), || described(&request));
+        let trace = recorded.as_ref().and_then(Recorded::context).or(caller);
+        let trace = trace.map(Arc::new);
+        let (given, replaced) = given_id(request.headers());
+        let current = Arc::new(Current {
+            given,
+            made: OnceLock::new(),
+            uri: request.uri().clone(),
+            trace: trace.clone(),
+        });
+        if replaced {
+            current.id();
+        }
+        if let Some(trace) = trace {
+            request.extensions_mut().insert(trace);
+        }
+        Answering {
+            inner: CURRENT.scope(current.clone(), self.0.call(request)),
+            current,
+            recorded,
+        }
+    }
+}
+
+pin_project! {
+    /// A request that is being answered.
+    pub(crate) struct Answering<F> {
+        #[pin]
+        inner: TaskLocalFuture<Arc<Current>, F>,
+        current: Arc<Current>,
+        recorded: Option<Recorded>,
+    }
+}
+
+impl<F> Future for Answering<F>
+where
+    F: Future<Output = Result<Response, Infallible>>,
+{
+    type Output = Result<Response, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let Ok(mut response) = ready!(this.inner.poll(context));
+        if tracing::enabled!(Level::DEBUG) {
+            let status = response.status().as_u16();
+            CURRENT.sync_scope(this.current.clone(), || tracing::debug!(status, "answered"));
+        }
+        if is_refusal(&response) {
+            this.current.id();
+        }
+        if let Some(id) = this.current.known_id() {
+            response.headers_mut().insert(REQUEST_ID, id.clone());
+        }
+        Poll::Ready(Ok(match this.recorded.take() {
+            Some(recorded) => ended_with_body(recorded, response),
+            None => response,
+        }))
+    }
+}
+
+fn is_refusal(response: &Response) -> bool {
+    let http = response.status();
+    let grpc = response.headers().get(Status::GRPC_STATUS);
+    http.is_client_error() || http.is_server_error() || grpc.is_some_and(|status| status != "0")
 }
 
 /// Which trace a request's work belongs to; `None`: none is known.
@@ -54,20 +185,21 @@ pub fn trace_of(extensions: &Extensions) -> Option<Arc<TraceContext>> {
     extensions.get().cloned()
 }
 
-/// The caller's id where it can be shown, or a new one.
-fn id(headers: &HeaderMap) -> HeaderValue {
-    let sound = |value: &&HeaderValue| {
-        let bytes = value.as_bytes();
-        (1..=MAX_ID_BYTES).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic)
+/// The caller's id where a log can show it, and whether one that it cannot is to be replaced.
+fn given_id(headers: &HeaderMap) -> (Option<HeaderValue>, bool) {
+    let Some(id) = headers.get(REQUEST_ID) else {
+        return (None, false);
     };
-    headers
-        .get(REQUEST_ID)
-        .filter(sound)
-        .cloned()
-        .unwrap_or_else(|| {
-            let made = format!("{:016x}", fastrand::u64(..));
-            HeaderValue::try_from(made).unwrap_or(HeaderValue::from_static("none"))
-        })
+    let bytes = id.as_bytes();
+    let sound = (1..=MAX_ID_BYTES).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic);
+    (sound.then(|| id.clone()), !sound)
+}
+
+fn new_id() -> HeaderValue {
+    let mut made = String::with_capacity(16);
+    // Writing to a string does not fail, and hexadecimal digits are a header's value.
+    let _ = write!(made, "{:016x}", fastrand::u64(..));
+    HeaderValue::try_from(made).unwrap_or(HeaderValue::from_static("none"))
 }
 
 /// What a span is called: a method or a route, never a path that a stranger makes up.
@@ -111,7 +243,7 @@ mod tests {
     fn a_callers_id_is_kept_where_a_log_can_show_it() {
         for sound in ["order-66", &"x".repeat(128), "{\"a\"}"] {
             let own = HeaderValue::from_str(sound).unwrap();
-            assert_eq!(id(&with(own.clone())), own);
+            assert_eq!(given_id(&with(own.clone())), (Some(own), false));
         }
         for wrong in [
             HeaderValue::from_static(""),
@@ -120,9 +252,59 @@ mod tests {
             HeaderValue::from_bytes(&[b'x'; 129]).unwrap(),
             HeaderValue::from_bytes(&[0xe9]).unwrap(),
         ] {
-            assert_eq!(id(&with(wrong.clone())).len(), 16, "{wrong:?}");
+            assert_eq!(given_id(&with(wrong.clone())), (None, true), "{wrong:?}");
         }
-        assert_ne!(id(&HeaderMap::new()), id(&HeaderMap::new()));
+        assert_eq!(given_id(&HeaderMap::new()), (None, false));
+        assert_eq!(new_id().len(), 16);
+        assert_ne!(new_id(), new_id());
+    }
+
+    /// The id in the answer to a request that is handled so.
+    async fn answered(id: Option<&str>, handle: fn() -> Response) -> Option<String> {
+        let inner = tower::service_fn(move |_: Request| async move { Ok(handle()) });
+        let mut request = Request::new(Body::empty());
+        if let Some(id) = id {
+            let id = HeaderValue::from_str(id).unwrap();
+            request.headers_mut().insert(REQUEST_ID, id);
+        }
+        let response = Observe.layer(inner).call(request).await.unwrap();
+        let id = response.headers().get(REQUEST_ID)?;
+        Some(id.to_str().unwrap().to_owned())
+    }
+
+    #[tokio::test]
+    async fn an_answer_has_an_id_where_there_is_something_to_find() {
+        let well = || Response::new(Body::empty());
+        let refused = || Status::unavailable("").into_http();
+        let logged = || {
+            of_line().unwrap();
+            Response::new(Body::empty())
+        };
+        assert_eq!(answered(None, well).await, None);
+        assert_eq!(answered(Some("a"), well).await.unwrap(), "a");
+        assert_eq!(answered(Some("a b"), well).await.unwrap().len(), 16);
+        assert_eq!(answered(None, refused).await.unwrap().len(), 16);
+        assert_eq!(answered(None, logged).await.unwrap().len(), 16);
+        assert_eq!(answered(Some("a"), refused).await.unwrap(), "a");
+    }
+
+    #[tokio::test]
+    async fn a_task_of_its_own_belongs_to_the_request_only_where_it_is_carried() {
+        let current = Arc::new(Current {
+            given: Some(HeaderValue::from_static("a")),
+            made: OnceLock::new(),
+            uri: Uri::from_static("/path"),
+            trace: None,
+        });
+        let both = async {
+            let carried = tokio::spawn(carried(async { of_line() }));
+            let alone = tokio::spawn(async { of_line() });
+            (carried.await.unwrap(), alone.await.unwrap())
+        };
+        let (with, without) = CURRENT.scope(current, both).await;
+        let said = [("request_id", "a".to_owned()), ("path", "/path".to_owned())];
+        assert_eq!((with, without), (Some(said.to_vec()), None));
+        assert_eq!(carried(async { of_line() }).await, None);
     }
 
     #[test]

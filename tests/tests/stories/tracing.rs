@@ -206,14 +206,15 @@ async fn every_request_of_both_services_has_an_id_in_its_answer_and_its_log_line
             let lines = log
                 .iter()
                 .filter_map(|line| serde_json::from_str(line).ok());
-            let spans = lines.filter(|line: &Value| line["message"] == "answered");
-            let spans: Vec<Value> = spans.map(|line| line["span"].clone()).collect();
-            let called = spans.iter().any(|span| {
-                span["request_id"] == "order-66"
-                    && span["trace_id"] == TRACE
-                    && span["path"] == "/monitorable.v1.Monitorable/GetHealthStatus"
+            let lines: Vec<Value> = lines
+                .filter(|line: &Value| line["message"] == "answered")
+                .collect();
+            let called = lines.iter().any(|line| {
+                line["request_id"] == "order-66"
+                    && line["trace_id"] == TRACE
+                    && line["path"] == "/monitorable.v1.Monitorable/GetHealthStatus"
             });
-            let replaced = spans.iter().any(|span| span["request_id"] == made.as_str());
+            let replaced = lines.iter().any(|line| line["request_id"] == made.as_str());
             holds(called && replaced, log)
         })
         .await;

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use futures_util::stream;
 use monitorable::bridge::v1::{AgentEvent, PublishStreamRequest, PublishStreamResponse};
 use service_kit::access::Identity;
+use service_kit::request::carried;
 use service_kit::trace_context::TraceContext;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio_stream::Stream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, Streaming};
-use tracing::Instrument as _;
 
 use super::IngestLimits;
 use super::batch::{Batch, Receipts};
@@ -57,7 +57,7 @@ impl Taking {
             self.read(requests, taken).await;
             drop(permit);
         };
-        tokio::spawn(reading.in_current_span());
+        tokio::spawn(carried(reading));
         Box::pin(stream::unfold(Some(waiting), next_answer))
     }
 
