@@ -15,6 +15,7 @@ pub(crate) fn run() -> Result<(), Failure> {
     let mut tests = cargo("test -p monitorable-tests --test deploy");
     tests
         .args(["kubernetes::", "--", "--nocapture"])
+        .env("MONITORABLE_KUBERNETES", "1")
         .env("MONITORABLE_BIN_DIR", target_directory()?.join("debug"));
     step("test manifests, chart and discovery", &mut tests)
 }
