@@ -4,20 +4,23 @@
 //! Most requests say nothing that an id would help to find, so one is made when it is first needed:
 //! a request that is answered in silence costs neither an id nor a span of `tracing`.
 
+use std::collections::HashSet;
 use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 use std::task::{Context, Poll, ready};
 
 use axum::body::{Body, HttpBody as _};
 use axum::extract::{MatchedPath, Request};
-use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, Uri, header};
+use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use axum::response::Response;
 use futures_util::future::Either;
 use http_body_util::BodyExt as _;
 use pin_project_lite::pin_project;
+use prost::Message as _;
+use prost_types::FileDescriptorSet;
 use tokio::task::futures::TaskLocalFuture;
 use tonic::Status;
 use tower::{Layer, Service};
@@ -202,19 +205,56 @@ fn new_id() -> HeaderValue {
     HeaderValue::try_from(made).unwrap_or(HeaderValue::from_static("none"))
 }
 
-/// What a span is called: a method or a route, never a path that a stranger makes up.
+/// Every method of the services that are described here, such as `package.Service/Method`.
+static METHODS: LazyLock<HashSet<String>> = LazyLock::new(|| {
+    let described = FileDescriptorSet::decode(monitorable::DESCRIPTORS).unwrap_or_default();
+    let mut methods = HashSet::new();
+    for file in &described.file {
+        for service in &file.service {
+            let name = |method: &str| format!("{}.{}/{method}", file.package(), service.name());
+            methods.extend(service.method.iter().map(|method| name(method.name())));
+        }
+    }
+    methods
+});
+
+/// What a span is called: a method or a route that there is, never what a stranger makes up.
 fn described(request: &Request) -> (Kind, String) {
     let route = request.extensions().get::<MatchedPath>();
     let route = route.map_or("unknown", MatchedPath::as_str);
     let content = request.headers().get(header::CONTENT_TYPE);
-    let grpc = content.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
-    if !grpc {
-        return (Kind::Http, format!("{} {route}", request.method()));
+    if !content.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc")) {
+        return (Kind::Http, format!("{} {route}", shown_method(request.method())));
     }
-    // A service's route stands for all of its methods.
-    let known = route.contains("{*");
-    let path = if known { request.uri().path() } else { route };
-    (Kind::Grpc, path.trim_start_matches('/').to_owned())
+    let method = request.uri().path().trim_start_matches('/');
+    let name = if METHODS.contains(method) {
+        method
+    } else {
+        // A service's route stands for all of its methods: `/package.Service/{*rest}`.
+        let service = route.split("/{").next().unwrap_or(route);
+        service.trim_start_matches('/')
+    };
+    (Kind::Grpc, name.to_owned())
+}
+
+/// `_OTHER`, as OpenTelemetry's conventions have it, for a method that HTTP does not know.
+fn shown_method(method: &Method) -> &str {
+    let known = [
+        Method::GET,
+        Method::HEAD,
+        Method::POST,
+        Method::PUT,
+        Method::PATCH,
+        Method::DELETE,
+        Method::OPTIONS,
+        Method::CONNECT,
+        Method::TRACE,
+    ];
+    if known.contains(method) {
+        method.as_str()
+    } else {
+        "_OTHER"
+    }
 }
 
 /// A span lasts as long as its answer is sent: a stream may go on for hours.
@@ -233,6 +273,8 @@ fn ended_with_body(mut recorded: Recorded, response: Response) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use tower::ServiceExt as _;
+
     use super::*;
 
     fn with(value: HeaderValue) -> HeaderMap {
@@ -307,18 +349,48 @@ mod tests {
         assert_eq!(carried(async { of_line() }).await, None);
     }
 
-    #[test]
-    fn no_span_is_called_by_a_path_that_a_stranger_makes_up() {
-        let request = |content: &str| {
-            let request = axum::http::Request::builder().uri("/made/up");
-            let request = request.header(header::CONTENT_TYPE, content);
-            described(&request.body(Body::empty()).unwrap())
-        };
-        assert_eq!(
-            request("text/plain"),
-            (Kind::Http, "GET unknown".to_owned())
-        );
-        let grpc = request("application/grpc+proto");
-        assert_eq!(grpc, (Kind::Grpc, "unknown".to_owned()));
+    /// What the span of a request is called that a router of one service took.
+    async fn called(method: &str, path: &str, content: &str) -> (Kind, String) {
+        let name = async |request: Request| format!("{:?}", described(&request));
+        let router = axum::Router::new()
+            .route("/livez", axum::routing::any(name))
+            .route("/bridge.v1.AgentEvents/{*rest}", axum::routing::any(name))
+            .fallback(name);
+        let request = axum::http::Request::builder().method(method).uri(path);
+        let request = request.header(header::CONTENT_TYPE, content);
+        let request = request.body(Body::empty()).unwrap();
+        let response = router.oneshot(request).await.unwrap();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        let text = String::from_utf8(body.to_vec()).unwrap();
+        let kind = if text.contains("Grpc") { Kind::Grpc } else { Kind::Http };
+        (kind, text.split('"').nth(1).unwrap().to_owned())
+    }
+
+    #[tokio::test]
+    async fn no_span_is_called_by_what_a_stranger_makes_up() {
+        let (text, grpc) = ("text/plain", "application/grpc+proto");
+        for (method, path, content, kind, name) in [
+            ("GET", "/livez", text, Kind::Http, "GET /livez"),
+            ("XYZ", "/livez", text, Kind::Http, "_OTHER /livez"),
+            ("GET", "/made/up", text, Kind::Http, "GET unknown"),
+            ("POST", "/made.Up/Call", grpc, Kind::Grpc, "unknown"),
+            (
+                "POST",
+                "/bridge.v1.AgentEvents/Publish",
+                grpc,
+                Kind::Grpc,
+                "bridge.v1.AgentEvents/Publish",
+            ),
+            (
+                "POST",
+                "/bridge.v1.AgentEvents/MadeUp",
+                grpc,
+                Kind::Grpc,
+                "bridge.v1.AgentEvents",
+            ),
+        ] {
+            let named = called(method, path, content).await;
+            assert_eq!(named, (kind, name.to_owned()), "{method} {path}");
+        }
     }
 }

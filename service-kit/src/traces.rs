@@ -1,7 +1,7 @@
 //! Traces: the spans of requests, sent to a collector over OTLP where one is set.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::http::Uri;
@@ -16,12 +16,14 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::resource::EnvResourceDetector;
 use opentelemetry_sdk::trace::{
-    Sampler, SdkTracer, SdkTracerProvider, Span, SpanData, SpanExporter,
+    BatchSpanProcessor, OTEL_BSP_MAX_QUEUE_SIZE, OTEL_BSP_MAX_QUEUE_SIZE_DEFAULT, Sampler, SdkTracer, SdkTracerProvider, Span, SpanData, SpanExporter,
+    SpanProcessor,
 };
 use tonic::transport::{ClientTlsConfig, Endpoint};
 use tonic::{Code, Status};
 
 use crate::config::Source;
+use crate::exposition::Page;
 use crate::trace_context::TraceContext;
 
 /// How long one export may take, connecting included.
@@ -31,6 +33,27 @@ const LAST_DEADLINE: Duration = Duration::from_secs(2);
 
 /// Of this process, as its log is. Empty: nothing is recorded.
 static TRACER: OnceLock<SdkTracer> = OnceLock::new();
+/// Spans that wait for the collector, or are on their way to it.
+static WAITING: AtomicUsize = AtomicUsize::new(0);
+/// What became of the spans of this process.
+static SENT: AtomicU64 = AtomicU64::new(0);
+static FAILED: AtomicU64 = AtomicU64::new(0);
+static DROPPED: AtomicU64 = AtomicU64::new(0);
+
+/// Writes how many spans of this process the collector took, how many were lost with a failed batch,
+/// and how many found the queue full.
+pub fn expose(page: &mut Page, name: &str) {
+    let mut family = page.counter(name, "Spans of requests by what became of them.");
+    for (outcome, count) in [("sent", &SENT), ("failed", &FAILED), ("dropped", &DROPPED)] {
+        family.count(&[("outcome", outcome)], count.load(Ordering::Relaxed));
+    }
+}
+
+/// Spans of this process that were lost.
+#[must_use]
+pub fn lost() -> u64 {
+    FAILED.load(Ordering::Relaxed) + DROPPED.load(Ordering::Relaxed)
+}
 
 /// Where traces go.
 #[derive(Clone, Debug, PartialEq)]
@@ -96,10 +119,10 @@ impl Traces {
             .map_err(|error| error.to_string())?;
         let unless_told = Sampler::TraceIdRatioBased(settings.ratio);
         let provider = SdkTracerProvider::builder()
-            .with_batch_exporter(Told {
+            .with_span_processor(Bounded::new(Told {
                 exporter,
                 lost: AtomicUsize::new(0),
-            })
+            }))
             .with_sampler(Sampler::ParentBased(Box::new(unless_told)))
             .with_resource(resource(service, component_id))
             .build();
@@ -134,6 +157,53 @@ fn resource(service: &str, component_id: &str) -> Resource {
     }
 }
 
+/// The SDK's queue drops what it has no room for in silence; this one counts it.
+#[derive(Debug)]
+struct Bounded {
+    spans: BatchSpanProcessor,
+    /// Spans that may wait: as many as the SDK's queue holds.
+    room: usize,
+}
+
+impl Bounded {
+    fn new(exporter: Told) -> Self {
+        let set = std::env::var(OTEL_BSP_MAX_QUEUE_SIZE).ok();
+        Self {
+            spans: BatchSpanProcessor::builder(exporter).build(),
+            room: set
+                .and_then(|size| size.parse().ok())
+                .unwrap_or(OTEL_BSP_MAX_QUEUE_SIZE_DEFAULT),
+        }
+    }
+}
+
+impl SpanProcessor for Bounded {
+    fn on_start(&self, span: &mut Span, context: &Context) {
+        self.spans.on_start(span, context);
+    }
+
+    fn on_end(&self, span: SpanData) {
+        if WAITING.fetch_add(1, Ordering::Relaxed) >= self.room {
+            WAITING.fetch_sub(1, Ordering::Relaxed);
+            DROPPED.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        self.spans.on_end(span);
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.spans.force_flush()
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.spans.shutdown_with_timeout(timeout)
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.spans.set_resource(resource);
+    }
+}
+
 /// An exporter that says in the log when it begins to fail, and when that is over: not each time.
 #[derive(Debug)]
 struct Told {
@@ -146,6 +216,9 @@ impl SpanExporter for Told {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let spans = batch.len();
         let result = self.exporter.export(batch).await;
+        WAITING.fetch_sub(spans, Ordering::Relaxed);
+        let count = if result.is_ok() { &SENT } else { &FAILED };
+        count.fetch_add(spans as u64, Ordering::Relaxed);
         match &result {
             Ok(()) => {
                 let lost = self.lost.swap(0, Ordering::Relaxed);

@@ -8,7 +8,7 @@ use monitorable::monitorable::v1::{
     WatchHealthResponse,
 };
 use prost_types::Timestamp;
-use service_kit::panics;
+use service_kit::{panics, traces};
 use tonic::Status;
 
 use crate::health::report::{CheckResult, HealthReport, LifecycleReport, State, UpdateReason};
@@ -148,6 +148,7 @@ fn gauges(hub: &HubReport, lifecycle: &LifecycleReport) -> std::collections::Has
         ("watchers_open", hub.watchers_open),
         ("watchers_dropped", hub.watchers_dropped),
         ("panics", panics::count()),
+        ("trace_spans_lost", traces::lost()),
     ];
     let closes = hub
         .closes_by_reason

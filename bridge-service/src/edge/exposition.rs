@@ -5,7 +5,7 @@
 
 use service_kit::exposition::Page;
 use service_kit::http::Exposition;
-use service_kit::panics;
+use service_kit::{panics, traces};
 
 use super::convert::success_rate;
 use crate::health::report::{HealthReport, LifecycleReport, State};
@@ -49,6 +49,7 @@ pub(crate) fn page(
     life(&mut page, lifecycle);
     page.counter("bridge_panics", "Tasks that panicked.")
         .count(&[], panics::count());
+    traces::expose(&mut page, "bridge_trace_spans");
     page
 }
 

@@ -14,6 +14,7 @@ use futures_util::task::AtomicWaker;
 use http::request::Parts;
 use http::{StatusCode, header};
 use service_kit::access::{Identity, Lapse, unauthorized};
+use service_kit::request::carried;
 use tokio_stream::Stream;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -109,10 +110,10 @@ fn watch_over(
     identity: Arc<Identity>,
 ) -> AbortOnDropHandle<()> {
     let (hub, lapse) = (readers.hub.clone(), readers.guard.lapse(identity));
-    AbortOnDropHandle::new(tokio::spawn(async move {
+    AbortOnDropHandle::new(tokio::spawn(carried(async move {
         let reason = close_reason(lapse.await);
         hub.tell(Command::Close(id, reason)).await;
-    }))
+    })))
 }
 
 /// What a reader is told whose token or certificate holds no longer.

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use service_kit::clock::Clock;
 use service_kit::health_protocol::{HealthSource, LIVENESS};
-use service_kit::panics;
 use service_kit::reload::ReloadStatus;
+use service_kit::{panics, traces};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -297,6 +297,7 @@ fn gauges(report: &SelfReport) -> BTreeMap<String, f64> {
         ("findings_resolved_count", report.findings_resolved),
         ("observers_count", report.observers),
         ("panics_count", panics::count()),
+        ("trace_spans_lost_count", traces::lost()),
         ("runs_witnessed_count", report.runs_witnessed),
         ("threads_witnessed_count", report.threads_witnessed),
     ];

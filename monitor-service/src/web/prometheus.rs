@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use service_kit::exposition::Page;
 use service_kit::http::{Exposition, MetricsSource};
-use service_kit::panics;
+use service_kit::{panics, traces};
 
 use crate::domain::Verdict;
 use crate::edge::self_report::SelfMonitor;
@@ -45,6 +45,7 @@ fn page(format: Exposition, report: &SelfReport, views: &[ComponentView]) -> Pag
     .count(&[], u64::from(report.stretch));
     page.counter("monitor_panics", "Tasks that panicked.")
         .count(&[], panics::count());
+    traces::expose(&mut page, "monitor_trace_spans");
     page.histogram(
         "monitor_call_latency_seconds",
         "How long the calls to components took that were answered.",

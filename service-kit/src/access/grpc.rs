@@ -44,12 +44,12 @@ pub async fn guard_grpc(
         Ok(None) => return next.run(request).await,
         Ok(Some(identity)) => identity,
         Err(refusal) => {
-            tracing::info!(?address, path, %refusal, "refused: not known");
+            tracing::info!(?address, %refusal, "refused: not known");
             return Status::unauthenticated(format!("authorization: {refusal}")).into_http();
         }
     };
     if let Err(denied) = identity.may(action) {
-        tracing::info!(?address, path, %denied, "refused: not allowed");
+        tracing::info!(?address, %denied, "refused: not allowed");
         return Status::permission_denied(denied.to_string()).into_http();
     }
     request.extensions_mut().insert(identity.clone());

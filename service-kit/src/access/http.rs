@@ -32,7 +32,6 @@ pub fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
 pub async fn guard_http(State(guard): State<Guard>, mut request: Request, next: Next) -> Response {
     let identified = guard.identify_request(request.headers(), request.extensions());
     let address = request.extensions().get::<Peer>().map(|peer| peer.address);
-    let path = request.uri().path();
     match identified {
         Ok(None) => next.run(request).await,
         Ok(Some(identity)) => match identity.may(Action::Inspect) {
@@ -41,12 +40,12 @@ pub async fn guard_http(State(guard): State<Guard>, mut request: Request, next: 
                 next.run(request).await
             }
             Err(denied) => {
-                tracing::info!(?address, path, %denied, "refused: not allowed");
+                tracing::info!(?address, %denied, "refused: not allowed");
                 (StatusCode::FORBIDDEN, format!("{denied}\n")).into_response()
             }
         },
         Err(refusal) => {
-            tracing::info!(?address, path, %refusal, "refused: not known");
+            tracing::info!(?address, %refusal, "refused: not known");
             unauthorized(refusal)
         }
     }

@@ -270,12 +270,24 @@ async fn a_collector_that_hangs_or_is_gone_delays_no_event_and_no_end() {
     drop(gone);
     for (uri, name) in uris.iter().flat_map(|uri| SERVICES.map(|name| (uri, name))) {
         let flags = ["--trace-otlp-endpoint", uri, "--trace-ratio", "1"];
-        let mut service = Service::start_in(&AT_ONCE, name, &flags).await;
+        let small = [AT_ONCE[0], ("OTEL_BSP_MAX_QUEUE_SIZE", "8")];
+        let mut service = Service::start_in(&small, name, &flags).await;
         if name == "bridge-service" {
             let sampled = parent("01");
             let calls = [(sampled.as_str(), ""); 100];
             let shown = shown(&service, &calls, "monitorable.v1.json").await;
             assert_eq!(shown.len(), 100);
+            let page = get(service.http, "/metrics").await.body;
+            let lost = |outcome: &str| {
+                let of = format!("bridge_trace_spans_total{{outcome=\"{outcome}\"}} ");
+                let count = page.lines().find_map(|line| line.strip_prefix(&of)).unwrap();
+                count.parse::<u64>().unwrap()
+            };
+            assert!(lost("failed") + lost("dropped") > 0, "{page}");
+            // More than eight do not wait for a collector that says nothing.
+            let silent = *uri == uris[0];
+            assert!(!silent || lost("dropped") > 0, "{page}");
+            assert_eq!(lost("sent"), 0);
         }
         eventually(SOON, "it is told of", || async {
             get(service.http, "/livez").await;

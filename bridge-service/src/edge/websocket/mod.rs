@@ -21,6 +21,7 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use service_kit::accept::{Connection, Peer};
 use service_kit::access::Identity;
+use service_kit::request::carried;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::access::may_read;
@@ -80,7 +81,7 @@ pub(super) fn upgrade(readers: &Arc<Readers>, mut request: Request) -> Response 
         permit,
     };
     let upgraded = hyper::upgrade::on(&mut request);
-    readers.tasks.spawn(opening.establish(upgraded));
+    readers.tasks.spawn(carried(opening.establish(upgraded)));
     answer
 }
 
