@@ -224,7 +224,10 @@ fn described(request: &Request) -> (Kind, String) {
     let route = route.map_or("unknown", MatchedPath::as_str);
     let content = request.headers().get(header::CONTENT_TYPE);
     if !content.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc")) {
-        return (Kind::Http, format!("{} {route}", shown_method(request.method())));
+        return (
+            Kind::Http,
+            format!("{} {route}", shown_method(request.method())),
+        );
     }
     let method = request.uri().path().trim_start_matches('/');
     let name = if METHODS.contains(method) {
@@ -362,7 +365,11 @@ mod tests {
         let response = router.oneshot(request).await.unwrap();
         let body = response.into_body().collect().await.unwrap().to_bytes();
         let text = String::from_utf8(body.to_vec()).unwrap();
-        let kind = if text.contains("Grpc") { Kind::Grpc } else { Kind::Http };
+        let kind = if text.contains("Grpc") {
+            Kind::Grpc
+        } else {
+            Kind::Http
+        };
         (kind, text.split('"').nth(1).unwrap().to_owned())
     }
 

@@ -99,7 +99,9 @@ where
 
 /// A path may hold what a terminal obeys or an eye does not see: then it is written as text.
 fn append_text(line: &mut String, name: &str, value: &str) {
-    let plain = value.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"');
+    let plain = value
+        .bytes()
+        .all(|byte| byte.is_ascii_graphic() && byte != b'"');
     // Writing to a string does not fail.
     let _ = if plain {
         write!(line, " {name}={value}")
@@ -122,7 +124,11 @@ mod tests {
     #[test]
     fn what_a_line_says_of_its_request_is_part_of_the_line() {
         let (mut text, mut json) = ("refused".to_owned(), r#"{"message":"refused"}"#.to_owned());
-        for (name, value) in [("request_id", r#"a"b"#), ("path", "/p"), ("odd", "\u{9b}\u{2028}")] {
+        for (name, value) in [
+            ("request_id", r#"a"b"#),
+            ("path", "/p"),
+            ("odd", "\u{9b}\u{2028}"),
+        ] {
             append_text(&mut text, name, value);
             append_json(&mut json, name, value);
         }

@@ -13,7 +13,7 @@ use monitorable::monitorable::v1::monitorable_client::MonitorableClient;
 use service_kit::clock::Clock;
 use tokio::task::JoinSet;
 use tonic::transport::Channel;
-use tonic::{Status, Streaming};
+use tonic::{Code, Status, Streaming};
 
 use super::Rate;
 use super::components::id;
@@ -25,6 +25,9 @@ use crate::systems::bridge;
 
 /// Registrations under way at once.
 const REGISTRATIONS: usize = 32;
+/// How often, and after how long, a monitor that is too busy is asked again.
+const BUSY_ATTEMPTS: usize = 20;
+const BUSY_PAUSE: Duration = Duration::from_millis(500);
 /// How often a wait looks.
 const LOOK: Duration = Duration::from_millis(200);
 /// What is waited for comes within this time or not at all.
@@ -72,8 +75,11 @@ impl Subject {
             let request = RegisterComponentRequest {
                 component: Some(component),
             };
-            let mut monitor = self.monitor.clone();
-            under_way.spawn(async move { monitor.register_component(request).await.map(drop) });
+            let monitor = self.monitor.clone();
+            under_way.spawn(asked_again(move || {
+                let (mut monitor, request) = (monitor.clone(), request.clone());
+                async move { monitor.register_component(request).await }
+            }));
         }
         while let Some(registered) = under_way.join_next().await {
             done(Some(registered))?;
@@ -83,8 +89,11 @@ impl Subject {
 
     /// Audits since the start.
     async fn audits(&self) -> Result<f64, Failure> {
-        let asked = self.claims.clone().get_metrics(GetMetricsRequest {}).await;
-        let metrics = asked.map_err(failure)?.into_inner().metrics;
+        let asked = asked_again(|| {
+            let mut claims = self.claims.clone();
+            async move { claims.get_metrics(GetMetricsRequest {}).await }
+        });
+        let metrics = asked.await?.into_inner().metrics;
         let count = metrics.and_then(|metrics| metrics.gauges.get("audits_count").copied());
         count.ok_or_else(|| Failure::new("the monitor's claims have no audits_count"))
     }
@@ -120,8 +129,11 @@ impl Subject {
                 component_id: id(index),
                 limit: 0,
             };
-            let answer = self.monitor.clone().list_audits(request).await;
-            Ok::<_, Failure>(answer.map_err(failure)?.into_inner().audits.len() as f64)
+            let answer = asked_again(|| {
+                let (mut monitor, request) = (self.monitor.clone(), request.clone());
+                async move { monitor.list_audits(request).await }
+            });
+            Ok::<_, Failure>(answer.await?.into_inner().audits.len() as f64)
         };
         let what = format!("audits in the history of {}", id(index));
         until(&what, count as f64, kept).await
@@ -146,12 +158,28 @@ fn failure(status: Status) -> Failure {
     Failure::new(status.to_string())
 }
 
-fn done(
-    registered: Option<Result<Result<(), Status>, tokio::task::JoinError>>,
+/// Asks again where the answer is that the monitor is too busy now.
+async fn asked_again<T, F>(mut ask: impl FnMut() -> F) -> Result<T, Failure>
+where
+    F: Future<Output = Result<T, Status>>,
+{
+    for _ in 0..BUSY_ATTEMPTS {
+        match ask().await {
+            Err(status) if status.code() == Code::Unavailable => {
+                tokio::time::sleep(BUSY_PAUSE).await;
+            }
+            answer => return answer.map_err(failure),
+        }
+    }
+    ask().await.map_err(failure)
+}
+
+fn done<T>(
+    registered: Option<Result<Result<T, Failure>, tokio::task::JoinError>>,
 ) -> Result<(), Failure> {
     match registered {
         None => Ok(()),
-        Some(Ok(registered)) => registered.map_err(failure),
+        Some(Ok(registered)) => registered.map(drop),
         Some(Err(error)) => Err(Failure::new(error.to_string())),
     }
 }

@@ -116,7 +116,7 @@ impl ProbeSet {
             pulse: pulse.clone(),
             stretch: Arc::default(),
             running: HashMap::new(),
-            pace: Arc::new(Pace::new(&settings, clock.now().monotonic)),
+            pace: Arc::new(Pace::new(&settings)),
             burst: Burst {
                 last: None,
                 started: 0,
@@ -284,7 +284,7 @@ impl Probe {
                     let _ = self.audit.notified().now_or_never();
                     true
                 }
-                () = tokio::time::sleep(self.pace.until_tick(began, pause.max(gap))) => pause == to_audit,
+                () = tokio::time::sleep(pause.max(gap)) => pause == to_audit,
             };
             gap = MIN_AUDIT_GAP;
             let probed = match &self.caller {

@@ -280,7 +280,10 @@ async fn a_collector_that_hangs_or_is_gone_delays_no_event_and_no_end() {
             let page = get(service.http, "/metrics").await.body;
             let lost = |outcome: &str| {
                 let of = format!("bridge_trace_spans_total{{outcome=\"{outcome}\"}} ");
-                let count = page.lines().find_map(|line| line.strip_prefix(&of)).unwrap();
+                let count = page
+                    .lines()
+                    .find_map(|line| line.strip_prefix(&of))
+                    .unwrap();
                 count.parse::<u64>().unwrap()
             };
             assert!(lost("failed") + lost("dropped") > 0, "{page}");
