@@ -203,6 +203,7 @@ mod tests {
             (members(32), true),
             ("a=1, b=2,,c=\"\\\"".to_owned(), true),
             (members(33), false),
+            (format!("a={}", "x".repeat(510)), true),
             (format!("a={}", "x".repeat(511)), false),
             ("no value".to_owned(), false),
             ("=1".to_owned(), false),

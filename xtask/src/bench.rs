@@ -17,6 +17,12 @@ pub(crate) struct Options {
 
 /// Builds release binaries and measures them.
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
+    let asks = |argument: &String| matches!(argument.as_str(), "-h" | "--help");
+    if options.arguments.iter().any(asks) {
+        // An answer needs no build that is fit to be measured.
+        let mut help = cargo("run -p monitorable-bench -- --help");
+        return step("say what can be measured", &mut help);
+    }
     let packages = "-p bridge-service -p monitor-service -p monitorable-bench";
     let mut build = cargo(&format!("build --release {packages} --bins"));
     step(

@@ -1,11 +1,17 @@
 //! `cargo xtask kubernetes`: manifests, chart and discovery before a real API server.
 
-use crate::shell::{Failure, cargo, step};
+use crate::shell::{Failure, answers, cargo, step};
 use crate::test::target_directory;
 use crate::tools;
 
 /// Builds what is needed (the API server takes some minutes, once) and runs the tests that need it.
 pub(crate) fn run() -> Result<(), Failure> {
+    if !answers("etcd", "--version") {
+        return Err(Failure::new(
+            "etcd is not on this machine, and the API server keeps everything in it (Debian: \
+             apt-get install etcd-server)",
+        ));
+    }
     tools::install_kubernetes()?;
     let mut build = cargo("build -p bridge-service -p monitor-service");
     let features = ["--features", "monitor-service/kubernetes"];

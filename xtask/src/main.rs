@@ -41,10 +41,16 @@ enum Task {
     /// Injects each silent failure for real, and shows what the monitor found.
     Drill(drill::Options),
     /// Counts the instructions of the hot paths, and fails where one costs or grows more than it may.
+    ///
+    /// It needs valgrind, and holds the counts against xtask/instructions.toml.
     Instructions(instructions::Options),
     /// Has a real Kubernetes API server judge manifests, chart and discovery.
+    ///
+    /// It needs Go and etcd, and builds the API server into .tools: some minutes, once.
     Kubernetes,
     /// Builds both images and proves that they work.
+    ///
+    /// It needs buildah, podman, runc, musl-gcc and Rust's target x86_64-unknown-linux-musl.
     Image,
 }
 

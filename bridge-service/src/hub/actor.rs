@@ -312,20 +312,33 @@ mod tests {
         };
         let (hub, hub_loop) = start(limits, &identity, Clock::simulated());
         let mut publishing = tokio::task::JoinSet::new();
+        let (told, mut telling) = mpsc::channel(32);
         for number in 0..17 {
-            let hub = hub.clone();
-            let events = vec![event("t", "r", &number.to_string())];
-            publishing.spawn(async move { hub.publish(events, 0).await });
+            let (hub, told) = (hub.clone(), told.clone());
+            publishing.spawn(async move {
+                let (reply, answer) = oneshot::channel();
+                hub.tell(Command::Publish {
+                    events: vec![event("t", "r", &number.to_string())],
+                    rejected: 0,
+                    reply,
+                })
+                .await;
+                told.send(()).await.unwrap();
+                answer.await
+            });
+        }
+        for _ in 0..16 {
+            telling.recv().await.unwrap();
         }
         // A question finds no room either, and says so in time.
         assert_eq!(
             hub.health().await.map(|report| report.sequence),
             Err(HubError::Timeout(ANSWER_DEADLINE))
         );
-        assert!(publishing.try_join_next().is_none());
+        assert!(telling.try_recv().is_err(), "the seventeenth found a place");
         tokio::spawn(hub_loop);
         while let Some(published) = publishing.join_next().await {
-            assert_eq!(published.unwrap().unwrap().len(), 1);
+            assert_eq!(published.unwrap().unwrap().unwrap().len(), 1);
         }
         let (report, ..) = hub.metrics().await.unwrap();
         assert_eq!(report.stages.accepted, 17);

@@ -9,12 +9,10 @@ use super::batch::Batch;
 use super::encode;
 use super::event::{CloseReason, Encoding, Position, SubscribeError};
 use super::ledger::Step;
+use super::limits::MAX_SYNTHETIC_CONNECTIONS;
 use super::reader::{ConnectionId, Reader};
 use super::state::Hub;
 use super::thread::{SELF_PREFIX, Thread, ThreadKey};
-
-/// Readers of synthetic threads that may be connected at once.
-const MAX_SYNTHETIC_CONNECTIONS: usize = 256;
 
 impl Hub {
     /// Connects a reader and prepares its welcome.

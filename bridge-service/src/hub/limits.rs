@@ -10,6 +10,8 @@ pub(crate) const SYNTHETIC_AGE: Duration = Duration::from_secs(30);
 pub(crate) const SYNTHETIC_IDLE: Duration = Duration::from_secs(60);
 /// Synthetic threads held. At the limit events and readers of a new one are refused.
 pub(crate) const MAX_SYNTHETIC_THREADS: usize = 1_024;
+/// Readers of synthetic threads connected. At the limit a new one is refused with 4010.
+pub(crate) const MAX_SYNTHETIC_CONNECTIONS: usize = 256;
 
 /// Limits of the hub.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -20,7 +20,7 @@ slotmap::new_key_type! {
 
 /// Frames outside the log that may wait. At the limit a further one (a pong, a heartbeat) is left
 /// out: the reader takes nothing anyway.
-const MAX_CONTROLS: usize = 16;
+pub(super) const MAX_CONTROLS: usize = 16;
 
 /// The rest of a frame that was taken in part.
 #[derive(Debug)]

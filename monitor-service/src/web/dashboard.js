@@ -15,6 +15,7 @@ const $ = (id) => document.getElementById(id);
 const rows = new Map();
 const histories = new Map();
 const wanted = new Set();
+let next = 0;
 let fetching = 0;
 let selected = "";
 let components = [];
@@ -41,8 +42,13 @@ const time = (stamp) => (stamp ? new Date(stamp).toLocaleTimeString() : "never")
 // Kept for this tab only, and shown to this monitor only.
 const TOKEN = "monitor-token";
 
-// Nobody is known by what was shown, or whoever is may not look.
-class Refused extends Error {}
+// Nobody is known by the token that was shown, or whoever is may not look.
+class Refused extends Error {
+  constructor(why, token) {
+    super(why);
+    this.token = token;
+  }
+}
 
 function reason(text) {
   try {
@@ -59,16 +65,17 @@ async function load(path) {
   const response = await fetch(path, { headers, signal, cache: "no-store" });
   if (response.ok) return response.json();
   const why = reason(await response.text()) || `${path} answered ${response.status}`;
-  throw [401, 403].includes(response.status) ? new Refused(why) : new Error(why);
+  throw [401, 403].includes(response.status) ? new Refused(why, token) : new Error(why);
 }
 
 // ---- the door ----
 
 // Nothing else is shown meanwhile: an empty page would look as if all were well.
-function ask(why) {
-  const shown = sessionStorage.getItem(TOKEN);
+function ask(refused) {
+  // Said of another token than the one that is kept now.
+  if (refused.token !== sessionStorage.getItem(TOKEN)) return;
   sessionStorage.removeItem(TOKEN);
-  setText($("door-why"), shown ? `This token does not open it: ${why}.` : "");
+  setText($("door-why"), refused.token ? `This token does not open it: ${refused.message}.` : "");
   setText($("freshness"), "Closed");
   document.body.classList.add("closed");
   $("notice").hidden = true;
@@ -81,7 +88,8 @@ function enter(event) {
   $("token").value = "";
   setText($("freshness"), "Loading…");
   document.body.classList.remove("closed");
-  step();
+  clearTimeout(next);
+  loop();
 }
 
 function leave() {
@@ -413,16 +421,18 @@ async function step() {
     $("leave").hidden = !sessionStorage.getItem(TOKEN);
     setText($("freshness"), `As of ${new Date().toLocaleTimeString()}`);
   } catch (error) {
-    if (error instanceof Refused) return ask(error.message);
+    if (error instanceof Refused) return ask(error);
     // What is shown is old now, and must not look current.
     $("notice").hidden = false;
     setText($("notice"), `The monitor does not answer; what you see is old. (${error.message})`);
   }
 }
 
+// One step at a time: while the door is closed there is none, and whoever enters only brings the
+// next one forward.
 async function loop() {
   if (!document.hidden && !document.body.classList.contains("closed")) await step();
-  setTimeout(loop, REFRESH_MS);
+  next = setTimeout(loop, REFRESH_MS);
 }
 
 $("door").addEventListener("submit", enter);

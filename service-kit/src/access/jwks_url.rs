@@ -140,4 +140,26 @@ mod tests {
             assert!(check(bad).is_err(), "{bad}");
         }
     }
+
+    #[tokio::test]
+    async fn a_document_too_large_gives_no_keys() {
+        let padded = |size: usize| {
+            let key =
+                r#"{"keys":[{"kty":"oct","k":"MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY"}]}"#;
+            let document = key.to_owned() + &" ".repeat(size - key.len());
+            axum::routing::get(move || std::future::ready(document))
+        };
+        let router = axum::Router::new()
+            .route("/full", padded(MAX_BYTES))
+            .route("/over", padded(MAX_BYTES + 1));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let never = tokio_util::sync::CancellationToken::new();
+        let limits = crate::http::HttpLimits::default();
+        tokio::spawn(crate::http::serve(listener.into(), router, limits, never));
+        fetch(&format!("http://{address}/full")).await.unwrap();
+        let refused = fetch(&format!("http://{address}/over")).await;
+        let why = refused.err().unwrap();
+        assert!(why.contains("over 262144 bytes"), "{why}");
+    }
 }

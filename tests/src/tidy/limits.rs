@@ -6,6 +6,11 @@ use super::File;
 
 /// The page.
 pub const PAGE: &str = "docs/LIMITS.md";
+/// Its headings under which each row names a test.
+const LIMITS: &str = "## Limits that are settings";
+const FIXED: &str = "## Limits that are fixed";
+/// The one under which the other settings are.
+const NONE: &str = "## What is no limit";
 /// The pages that list every setting, which follow from the code.
 const SETTINGS: [(&str, &str); 2] = [
     ("bridge", "docs/settings/bridge.md"),
@@ -13,7 +18,7 @@ const SETTINGS: [(&str, &str); 2] = [
 ];
 
 /// Settings that the page does not have, or twice over as a limit and as none; what it has and no
-/// service knows; tests that it names and that are not there.
+/// service knows; limits without a test, and tests that are not there.
 #[must_use]
 pub fn offences(files: &[File]) -> Vec<String> {
     let text = |path: &str| {
@@ -23,8 +28,8 @@ pub fn offences(files: &[File]) -> Vec<String> {
     let page = text(PAGE);
     let mut found = Vec::new();
     let (mut used_limits, mut used_patterns) = (BTreeSet::new(), BTreeSet::new());
-    let limits = section(page, "## Limits that are settings");
-    let patterns = section(page, "## What is no limit");
+    let limits = section(page, LIMITS);
+    let patterns = section(page, NONE);
     let patterns: Vec<&str> = patterns.flat_map(|cells| quoted(cells[0])).collect();
     let limits: Vec<(&str, &str)> = limits
         .flat_map(|cells| quoted(cells[0]).map(move |setting| (setting, cells[1])))
@@ -62,18 +67,20 @@ pub fn offences(files: &[File]) -> Vec<String> {
         .iter()
         .filter(|pattern| !used_patterns.contains(**pattern));
     found.extend(unused.map(|pattern| format!("{PAGE}: no setting is like {pattern}")));
-    for line in page.lines().filter(|line| line.starts_with('|')) {
-        found.extend(missing_test(line, files));
-    }
+    let rows = section(page, LIMITS).chain(section(page, FIXED));
+    found.extend(rows.filter_map(|cells| missing_test(&cells, files)));
     found
 }
 
-/// The cells of each row of the table under a heading.
+/// The cells of each row of the table under a heading, without the table's head.
 fn section<'a>(page: &'a str, heading: &str) -> impl Iterator<Item = Vec<&'a str>> {
     let body = page.split_once(heading).map_or("", |(_, rest)| rest);
     let body = body.split("\n## ").next().unwrap_or_default();
-    let rows = body.lines().filter(|line| line.starts_with("| `"));
-    rows.map(|row| row.split('|').skip(1).map(str::trim).collect())
+    let rows = body.lines().filter(|line| line.starts_with('|')).skip(2);
+    rows.map(|row| {
+        let cells = row.trim_matches(['|', ' ']).split('|');
+        cells.map(str::trim).collect()
+    })
 }
 
 /// The words of a cell that stand in code.
@@ -102,9 +109,12 @@ fn fits(pattern: &str, setting: &str) -> bool {
 }
 
 /// What a row says of its test, where that is not there: the last cell is `[`test`](file)`.
-fn missing_test(row: &str, files: &[File]) -> Option<String> {
-    let (_, last) = row.trim_end_matches(['|', ' ']).rsplit_once("| ")?;
-    let (name, link) = last.strip_prefix("[`")?.split_once("`](../")?;
+fn missing_test(cells: &[&str], files: &[File]) -> Option<String> {
+    let (limit, proof) = (cells.first()?, cells.last()?);
+    let link = proof.strip_prefix("[`");
+    let Some((name, link)) = link.and_then(|link| link.split_once("`](../")) else {
+        return Some(format!("{PAGE}: {limit} names no test"));
+    };
     let path = link.trim_end_matches(')');
     let Some(file) = files.iter().find(|file| file.path == path) else {
         return Some(format!("{PAGE}: {path} is not there"));
@@ -126,8 +136,9 @@ fn missing_test(row: &str, files: &[File]) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn files(page: &str) -> Vec<File> {
-        let page = format!("## Limits that are settings\n{page}");
+    fn files(limits: &str, fixed: &str, patterns: &str) -> Vec<File> {
+        let table = |heading, rows| format!("{heading}\n\n| of |\n|---|\n{rows}\n\n");
+        let page = table(LIMITS, limits) + &table(FIXED, fixed) + &table(NONE, patterns);
         vec![
             File::new(PAGE, &page),
             File::new(
@@ -141,17 +152,20 @@ mod tests {
 
     #[test]
     fn a_page_that_has_them_all_passes() {
-        let page = "| `hub.a` | both | refused | [`one_over`](../x.rs) |\n\
-                    ## What is no limit\n| `log.*` | logs |";
-        assert_eq!(offences(&files(page)), [""; 0]);
+        let limits = "| `hub.a` | both | refused | [`one_over`](../x.rs) |";
+        let fixed = "| a name | both | 8 bytes | refused | [`one_over`](../x.rs) |";
+        let files = files(limits, fixed, "| `log.*` | logs |");
+        assert_eq!(offences(&files), [""; 0]);
     }
 
     #[test]
     fn whatever_does_not_meet_is_found() {
-        let page = "| `hub.a` | bridge | refused | [`helper`](../x.rs) |\n\
-                    | `hub.c` | both | refused | [`one_over`](../y.rs) |\n\
-                    ## What is no limit\n| `hub.a`, `nobody.*` | paces |";
-        let found = offences(&files(page)).join("\n");
+        let limits = "| `hub.a` | bridge | refused | [`helper`](../x.rs) |\n\
+                      | `hub.c` | both | refused | [`one_over`](../y.rs) |\n\
+                      | `hub.d` | both | refused | |";
+        let fixed = "| a name | both | 8 bytes | refused | `one_over` |";
+        let files = files(limits, fixed, "| `hub.a`, `nobody.*` | paces |");
+        let found = offences(&files).join("\n");
         for part in [
             "hub.a of the bridge is a limit, and hub.a says that it is none",
             "log.b of the bridge is neither",
@@ -159,6 +173,8 @@ mod tests {
             "no setting is like nobody.*",
             "x.rs has no test helper",
             "y.rs is not there",
+            "`hub.d` names no test",
+            "a name names no test",
         ] {
             assert!(found.contains(part), "{part} is missing from:\n{found}");
         }

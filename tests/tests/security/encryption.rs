@@ -93,7 +93,6 @@ async fn only_right_certificates_get_in() {
         // depends on when the alert arrives, for in TLS 1.3 the client finishes its handshake
         // before the server has judged its certificate.
         assert!(refused.source().is_some(), "{what}: {refused:?}");
-        assert_ne!(refused.code(), Code::Ok, "{what}: {refused:?}");
     }
     logged(&bridge, &["TLS handshake failed"]).await;
     let options = encrypted(reads("chat-1", READER), servers.trusted(None));

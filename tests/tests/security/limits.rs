@@ -150,7 +150,8 @@ async fn one_thread_too_many_is_refused_and_the_bridge_stays_well() {
         holds(done >= before + 2, done)
     })
     .await;
-    assert!(Target::at(&bridge.uri()).health().await.unwrap().healthy);
+    // A slow machine may fail one round; strangers' threads would fail every one.
+    Target::at(&bridge.uri()).until_healthy(SOON).await;
 }
 
 #[tokio::test]

@@ -257,17 +257,15 @@ async fn a_stream_over_its_rate_is_read_later_and_refused_nothing() {
     .await;
     let clock = Clock::system();
     let (sender, mut answers) = door.stream().await;
-    sender.send(batch(0..5)).await.unwrap();
-    assert_eq!(next(&mut answers).await.unwrap().len(), 5);
-    let refused = door.publish(vec![event(5)]).await.unwrap_err();
-    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
     let before = clock.now().monotonic;
-    sender.send(batch(5..10)).await.unwrap();
+    sender.send(batch(0..10)).await.unwrap();
+    assert_eq!(next(&mut answers).await.unwrap().len(), 10);
+    // The second five are owed, so that nothing more is taken for over a second.
+    let refused = door.publish(vec![event(10)]).await.unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
     sender.send(batch(10..11)).await.unwrap();
-    assert_eq!(next(&mut answers).await.unwrap().len(), 5);
     assert_eq!(next(&mut answers).await.unwrap()[0].sequence, 11);
-    // Five a second: the eleventh event may come a second after the sixth at the earliest.
-    assert!(clock.now().since(before) > Duration::from_millis(500));
+    assert!(clock.now().since(before) > Duration::from_secs(1));
 }
 
 #[tokio::test]
@@ -287,15 +285,20 @@ async fn a_client_that_reads_no_answers_is_not_read_either() {
     };
     for number in 0..100 {
         sender.send(batch(number..number + 1)).await.unwrap();
-        while number == 0 && accepted(&mut door).await == 0 {
+    }
+    let waiting = LIMITS.stream_batches as u64;
+    let taken = async {
+        while accepted(&mut door).await < waiting {
             tokio::task::yield_now().await;
         }
-    }
+    };
+    tokio::time::timeout(Duration::from_secs(5), taken)
+        .await
+        .expect("what may wait is taken");
     tokio::time::sleep(Duration::from_millis(300)).await;
     // Those that wait for their answers, and the few answers that the transport has taken already.
     let taken = accepted(&mut door).await;
-    let waiting = LIMITS.stream_batches as u64;
-    assert!((waiting..waiting + 8).contains(&taken), "{taken}");
+    assert!(taken < waiting + 8, "{taken}");
     // Whoever reads is served meanwhile.
     let receipts = door.publish(vec![event(500)]).await.unwrap();
     assert_eq!(receipts[0].status(), ReceiptStatus::Accepted);

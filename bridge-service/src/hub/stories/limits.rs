@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::{ENCODING, World};
 use crate::hub::event::{Outcome, SubscribeError};
 use crate::hub::limits::HubLimits;
+use crate::hub::reader::MAX_CONTROLS;
 
 fn refused(outcomes: &[Outcome], why: &str) {
     assert!(
@@ -112,4 +115,20 @@ fn a_repeat_of_a_forgotten_id_is_a_new_event() {
     assert!(matches!(again[1], Outcome::Accepted(_)), "{again:?}");
     world.pass(Duration::from_secs(1));
     world.balanced();
+}
+
+#[test]
+fn one_control_frame_too_many_is_left_out_and_the_events_are_not() {
+    let mut world = World::new(HubLimits::default());
+    let reader = world.join("t", None);
+    world.read(reader);
+    for _ in 0..=MAX_CONTROLS {
+        world.hub.control(reader, Bytes::from_static(b"<pong>"));
+    }
+    world.publish("t", "r", &["e"]);
+    let text = world.read(reader);
+    assert_eq!(text.matches("<pong>").count(), MAX_CONTROLS, "{text}");
+    assert!(text.contains("\"seq\":1"), "{text}");
+    world.hub.control(reader, Bytes::from_static(b"<again>"));
+    assert_eq!(world.read(reader), "<again>");
 }

@@ -3,9 +3,18 @@
 use std::time::Duration;
 
 use super::{ENCODING, World};
-use crate::hub::event::{CloseReason, Event, EventType, Outcome};
-use crate::hub::limits::{HubLimits, MAX_SYNTHETIC_THREADS, SYNTHETIC_AGE, SYNTHETIC_IDLE};
+use crate::hub::event::{CloseReason, Event, EventType, Outcome, SubscribeError};
+use crate::hub::limits::{
+    HubLimits, MAX_SYNTHETIC_CONNECTIONS, MAX_SYNTHETIC_THREADS, SYNTHETIC_AGE, SYNTHETIC_IDLE,
+};
+use crate::hub::reader::ConnectionId;
 use crate::hub::testing::event;
+
+/// An auditor's reader.
+fn listen(world: &mut World, thread: &str) -> Result<ConnectionId, SubscribeError> {
+    let now = world.now.monotonic;
+    world.hub.subscribe(thread, None, ENCODING, true, now)
+}
 
 /// An auditor's run: one event for each id, and the end.
 fn canary(world: &mut World, thread: &str, run: &str, ids: &[&str]) {
@@ -23,11 +32,7 @@ fn an_auditors_events_reach_its_reader_and_are_in_no_users_statistics() {
     let mut world = World::new(HubLimits::default());
     let user = world.join("t", None);
     world.read(user);
-    let now = world.now.monotonic;
-    let auditor = world
-        .hub
-        .subscribe("$canary/m/1", None, ENCODING, true, now)
-        .unwrap();
+    let auditor = listen(&mut world, "$canary/m/1").unwrap();
     let before = world.hub.report(world.now);
     world.publish("$canary/m/1", "open", &["c-open"]);
     world.pass(Duration::from_secs(5));
@@ -104,5 +109,31 @@ fn auditors_threads_are_limited_apart() {
     world.pass(SYNTHETIC_AGE);
     world.pass(SYNTHETIC_IDLE);
     canary(&mut world, "$canary/one/more", "again", &["x"]);
+    world.balanced();
+}
+
+#[test]
+fn auditors_readers_are_limited_apart() {
+    let mut world = World::new(HubLimits {
+        connections: 1,
+        ..HubLimits::default()
+    });
+    let auditors: Vec<ConnectionId> = (0..MAX_SYNTHETIC_CONNECTIONS)
+        .map(|_| listen(&mut world, "$canary/m/1").unwrap())
+        .collect();
+    let limit = MAX_SYNTHETIC_CONNECTIONS;
+    assert_eq!(
+        listen(&mut world, "$canary/m/1"),
+        Err(SubscribeError::TooManyConnections { limit })
+    );
+    listen(&mut world, "$self/check").unwrap();
+    let user = world.join("t", None);
+    world.publish("t", "r", &["x"]);
+    assert!(world.read(user).contains("\"seq\":1"));
+    for leaves in &auditors[..2] {
+        world.hub.remove_reader(*leaves, world.now.monotonic);
+    }
+    // The self-check's own counts too, once it is there.
+    listen(&mut world, "$canary/m/1").unwrap();
     world.balanced();
 }
