@@ -4,6 +4,7 @@ use ::http::StatusCode;
 use monitorable::monitorable::v1::GetHealthStatusRequest;
 use monitorable::monitorable::v1::monitorable_client::MonitorableClient;
 use monitorable_tests::calls::{Auditor, Target};
+use monitorable_tests::certificates::Authority;
 use monitorable_tests::eventually::{eventually, holds};
 use monitorable_tests::fake::Fake;
 use monitorable_tests::http;
@@ -321,4 +322,30 @@ async fn doors_are_not_closed_or_opened_by_a_reading() {
     publish(guarded.channel(), AGENT, "chat-1", "run-1")
         .await
         .unwrap();
+}
+
+#[tokio::test]
+async fn a_door_that_certificates_keep_closed_is_not_opened_by_a_reading() {
+    let (files, authority) = (Files::new(), Authority::new("test"));
+    let (certificate, key) = authority.server().write(files.directory.path(), "server");
+    files.write("clients.pem", &authority.pem);
+    let asking = |demand: &str| {
+        format!(
+            "[grpc]\ntls_certificate_file = {certificate:?}\ntls_key_file = {key:?}\n\
+             tls_client_ca_file = {:?}\ntls_client_certificates = '{demand}'\n",
+            files.path("clients.pem")
+        )
+    };
+    files.write("bridge.toml", &asking("required"));
+    let settings = files.shown("bridge.toml");
+    let bridge = Service::bridge(&["--config", &settings]).await;
+    // On loopback nobody need ask: alone this file is valid.
+    files.write("bridge.toml", &asking("optional"));
+    let refusal = ["those from before hold", "grpc.tls_client_certificates"];
+    logged(&bridge, &refusal).await;
+    let stranger = authority.channel(bridge.grpc, None);
+    assert!(publish(stranger, "", "chat-1", "run-1").await.is_err());
+    let client = authority.client("spiffe://test/agent");
+    let channel = authority.channel(bridge.grpc, Some(&client));
+    publish(channel, "", "chat-1", "run-1").await.unwrap();
 }
