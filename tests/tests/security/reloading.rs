@@ -293,6 +293,36 @@ async fn sources_of_components_come_and_go_with_their_file() {
 }
 
 #[tokio::test]
+async fn what_a_source_found_and_a_file_lists_goes_by_the_list() {
+    let files = Files::new();
+    // The last one listed is new each time: once it is watched, the file has been taken to heart.
+    let write = |port: u16, listed: &[&str]| {
+        let source = format!(
+            "[[discovery]]\nname = 'a'\ndns = 'http://127.0.0.1:{port}'\ninterval = '1s'\n\
+                 keep = '0s'\ncomponent_id = 'a-{{port}}'\n"
+        );
+        let listed = listed.iter().map(|id| component(id));
+        files.write("monitor.toml", &(source + &listed.collect::<String>()));
+    };
+    write(1, &[]);
+    let settings = files.shown("monitor.toml");
+    let monitor = Service::monitor(&["--config", &settings]).await;
+    until_watched(&monitor, &["a-1"]).await;
+    write(1, &["a-1", "m1"]);
+    until_watched(&monitor, &["a-1", "m1"]).await;
+    // No longer listed and still there: found anew.
+    write(1, &["m2"]);
+    until_watched(&monitor, &["a-1", "m2"]).await;
+    write(1, &["a-1", "m3"]);
+    until_watched(&monitor, &["a-1", "m3"]).await;
+    // No longer there and still listed: it stays.
+    write(2, &["a-1", "m3"]);
+    until_watched(&monitor, &["a-1", "a-2", "m3"]).await;
+    write(2, &["a-1", "m4"]);
+    until_watched(&monitor, &["a-1", "a-2", "m4"]).await;
+}
+
+#[tokio::test]
 async fn doors_are_not_closed_or_opened_by_a_reading() {
     let files = Files::new();
     files.write("bridge.toml", "");
