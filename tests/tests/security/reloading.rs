@@ -15,7 +15,7 @@ use serde_json::json;
 use tonic::Code;
 
 use crate::SOON;
-use crate::guarded::{AGENT, Files, logged, nothing_secret_in, publish};
+use crate::guarded::{AGENT, Files, THE_READER, logged, nothing_secret_in, publish};
 
 fn component(id: &str) -> String {
     format!("[[components]]\ncomponent_id = '{id}'\nendpoint = 'http://127.0.0.1:1'\n")
@@ -320,6 +320,29 @@ async fn what_a_source_found_and_a_file_lists_goes_by_the_list() {
     until_watched(&monitor, &["a-1", "a-2", "m3"]).await;
     write(2, &["a-1", "m4"]);
     until_watched(&monitor, &["a-1", "a-2", "m4"]).await;
+}
+
+#[tokio::test]
+async fn a_file_that_only_a_refused_reading_names_is_followed() {
+    let files = Files::new();
+    let naming = |name: &str| format!("[auth]\naccess_file = {:?}\n", files.shown(name));
+    files.write("bridge.toml", &naming("access.toml"));
+    let settings = files.shown("bridge.toml");
+    let bridge = Service::bridge(&["--config", &settings]).await;
+    files.write("other.toml", "[[tokens]]\nname = 'nobody'\n");
+    files.write("bridge.toml", &naming("other.toml"));
+    logged(&bridge, &["those from before hold", "other.toml"]).await;
+    publish(bridge.channel(), AGENT, "chat-1", "run-1")
+        .await
+        .unwrap();
+    // Its mistake is mended, and nothing else is touched: the agent is not in it.
+    files.write("other.toml", THE_READER);
+    eventually(SOON, "the other file holds", || async {
+        let answer = publish(bridge.channel(), AGENT, "chat-1", "run-1").await;
+        let code = answer.map_or_else(|status| status.code(), |_| Code::Ok);
+        holds(code == Code::Unauthenticated, code)
+    })
+    .await;
 }
 
 #[tokio::test]
