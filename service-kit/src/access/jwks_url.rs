@@ -48,7 +48,7 @@ pub(super) fn check(url: &str) -> Result<(), &'static str> {
 
 /// Keeps `known` at what `configured` says with the keys of the URL added. The keys of the last
 /// fetch that went well hold until the next one that does. When the settings are read again, the
-/// keys are fetched at once.
+/// keys are fetched at once; where a fetch is under way, which may have got older ones, once more.
 pub(super) async fn fetch_forever(
     JwksUrl { url, interval }: JwksUrl,
     mut configured: watch::Receiver<Arc<Access>>,
@@ -58,6 +58,7 @@ pub(super) async fn fetch_forever(
     loop {
         let fetching = fetch(&url);
         tokio::pin!(fetching);
+        let mut again = false;
         // Whoever is no longer known must not wait for a fetch.
         let answer = loop {
             let access = configured
@@ -66,7 +67,12 @@ pub(super) async fn fetch_forever(
             known.send_replace(Arc::new(access));
             tokio::select! {
                 answer = &mut fetching => break answer,
-                changed = configured.changed() => if changed.is_err() { return },
+                changed = configured.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    again = true;
+                }
             }
         };
         let pause = match answer {
@@ -81,6 +87,9 @@ pub(super) async fn fetch_forever(
         };
         let access = configured.borrow().with_more_keys(fetched.clone());
         known.send_replace(Arc::new(access));
+        if again {
+            continue;
+        }
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             changed = configured.changed() => if changed.is_err() { return },
@@ -117,6 +126,9 @@ async fn fetch(url: &str) -> Result<Keys, String> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncWriteExt as _;
+    use tokio::net::TcpListener;
+
     use super::*;
 
     #[test]
@@ -139,5 +151,29 @@ mod tests {
         ] {
             assert!(check(bad).is_err(), "{bad}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_reading_during_a_fetch_is_followed_by_another_fetch() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let source = JwksUrl {
+            url: format!("http://{}/jwks", listener.local_addr().unwrap()),
+            interval: Duration::from_secs(86_400),
+        };
+        let nobody = || Arc::new(Access::default());
+        let (configured, readings) = watch::channel(nobody());
+        let (known, mut seen) = watch::channel(nobody());
+        let fetching = tokio::spawn(fetch_forever(source, readings, known));
+        let (mut first, _) = listener.accept().await.unwrap();
+        seen.mark_unchanged();
+        configured.send_replace(nobody());
+        // The reading has been noticed, and the fetch goes on.
+        seen.changed().await.unwrap();
+        let keys = r#"{"keys":[{"kty":"oct","k":"dGhlLWZpcnN0LXNlY3JldC1vZi1hbi1pc3N1ZXItb2YtdG9rZW5z"}]}"#;
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", keys.len());
+        first.write_all((head + keys).as_bytes()).await.unwrap();
+        let second = tokio::time::timeout(DEADLINE, listener.accept()).await;
+        assert!(second.is_ok(), "the keys were not fetched again");
+        fetching.abort();
     }
 }
