@@ -8,6 +8,7 @@ use axum::http::Uri;
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::{Connect, HttpConnector};
 use hyper_util::rt::TokioExecutor;
 use tokio::sync::watch;
 
@@ -98,14 +99,25 @@ pub(super) async fn fetch_forever(
 }
 
 async fn fetch(url: &str) -> Result<Keys, String> {
+    let uri: Uri = url.parse().map_err(|error| format!("{error}"))?;
+    // Without TLS nobody's roots are needed, and a system may have none.
+    if uri.scheme_str() != Some("https") {
+        return fetch_by(HttpConnector::new(), uri).await;
+    }
     let connector = HttpsConnectorBuilder::new()
         .with_native_roots()
         .map_err(|error| format!("the system's roots cannot be read: {error}"))?
-        .https_or_http()
+        .https_only()
         .enable_http1()
         .build();
+    fetch_by(connector, uri).await
+}
+
+async fn fetch_by(
+    connector: impl Connect + Clone + Send + Sync + 'static,
+    uri: Uri,
+) -> Result<Keys, String> {
     let client: Client<_, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build(connector);
-    let uri: Uri = url.parse().map_err(|error| format!("{error}"))?;
     let exchange = async {
         let answer = client
             .get(uri)
