@@ -366,7 +366,7 @@ mod tests {
 
     fn errors(flags: &[(&'static str, &str)]) -> String {
         let errors = Settings::from_source(source(flags)).unwrap_err();
-        errors.0.join("\n")
+        errors.errors.join("\n")
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::config::Settings;
-use crate::discovery::Change;
+use crate::discovery::{Change, Wanted};
 use crate::fleet::api::{Command, FleetError, FleetHandle, Target};
 
 /// The parts that can change.
@@ -49,9 +49,9 @@ impl Reload for Changing {
     async fn apply(&self, new: &Settings, old: &Settings) -> Result<(), String> {
         self.shared.apply(&new.shared())?;
         self.fleet.tell(Command::Adopt(Box::new(new.fleet))).await;
-        // Discovery first: a component that is listed now may have been found before.
+        // Discovery first: it lets go of a component that it had found and that is listed now.
         let (done, left) = oneshot::channel();
-        let change = (new.discovery.clone(), done);
+        let change = (Wanted::new(&new.discovery, &new.components), done);
         if self.discovery.send(change).await.is_err() || left.await.is_err() {
             return Err("discovery: it has ended".to_owned());
         }

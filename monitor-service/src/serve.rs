@@ -23,7 +23,7 @@ use crate::alert::{self, Alerting, Outbox};
 use crate::canary::Canaries;
 use crate::cli::PRINT_CONFIG;
 use crate::config::{Settings, effective};
-use crate::discovery;
+use crate::discovery::{self, Wanted};
 use crate::edge::self_report::{Fingerprint, SelfMonitor};
 use crate::edge::{self, Door, Edge};
 use crate::fleet;
@@ -179,7 +179,7 @@ impl Service {
         workers.spawn("fleet", working);
         let (discovery, changes_of_discovery) = mpsc::channel(1);
         let discovering = discovery::follow(
-            settings.discovery,
+            Wanted::new(&settings.discovery, &settings.components),
             changes_of_discovery,
             fleet.clone(),
             clock,

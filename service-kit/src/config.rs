@@ -77,12 +77,17 @@ pub fn with_flags(command: Command, prefix: &'static str, specs: &'static [Spec]
 /// Every error of a configuration, each a sentence that names the setting, the value, where it
 /// came from and what is allowed.
 #[derive(Debug)]
-pub struct ConfigErrors(pub Vec<String>);
+pub struct ConfigErrors {
+    /// The sentences.
+    pub errors: Vec<String>,
+    /// Every file that was looked at: only a change of one of them can make the next reading better.
+    pub files: Files,
+}
 
 impl std::fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         writeln!(f, "the configuration is not valid:")?;
-        for error in &self.0 {
+        for error in &self.errors {
             writeln!(f, "  - {error}")?;
         }
         Ok(())
@@ -305,7 +310,10 @@ impl Source {
         if self.errors.is_empty() {
             Ok(())
         } else {
-            Err(ConfigErrors(self.errors))
+            Err(ConfigErrors {
+                errors: self.errors,
+                files: self.files,
+            })
         }
     }
 
@@ -456,7 +464,7 @@ mod tests {
         source.take::<SocketAddr>("grpc.listen");
         source.take_if::<usize>("limits.threads", "1 or more", |threads| *threads > 0);
         source.take::<Duration>("health.interval");
-        let errors = source.finish().unwrap_err().0.join("\n");
+        let errors = source.finish().unwrap_err().errors.join("\n");
         for part in [
             "\"here\"",
             "1 or more",
@@ -471,7 +479,7 @@ mod tests {
     fn a_file_that_is_not_there_is_an_error() {
         let path = Some(PathBuf::from("/nowhere/settings.toml"));
         let source = Source::from_parts("BRIDGE", SPECS, path, &[], Vec::new());
-        assert!(source.finish().unwrap_err().0[0].contains("/nowhere/settings.toml"));
+        assert!(source.finish().unwrap_err().errors[0].contains("/nowhere/settings.toml"));
     }
 
     #[test]

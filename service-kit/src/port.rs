@@ -133,14 +133,23 @@ impl PortSettings {
     /// Whether another reading's certificates can take the place of these.
     ///
     /// # Errors
-    /// Where one has TLS and the other has not: that is settled at the start.
+    /// Where one has TLS and the other has not, or where nobody got in without a certificate and now
+    /// would: that is settled at the start. The port may listen where that alone keeps strangers out,
+    /// although the other reading's address is one where nothing has to.
     pub fn may_adopt(&self, other: &Self) -> Result<(), String> {
-        if self.tls.is_some() == other.tls.is_some() {
+        let (setting, what) = if self.tls.is_some() != other.tls.is_some() {
+            ("tls_certificate_file", "whether a port has TLS")
+        } else if self.demands_certificates() && !other.demands_certificates() {
+            (
+                "tls_client_certificates",
+                "that clients must show a certificate",
+            )
+        } else {
             return Ok(());
-        }
+        };
         let port = self.setting.trim_end_matches(".listen");
         Err(format!(
-            "{port}.tls_certificate_file: whether a port has TLS is settled at the start; restart the service"
+            "{port}.{setting}: {what} is settled at the start; restart the service"
         ))
     }
 

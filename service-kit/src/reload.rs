@@ -71,7 +71,11 @@ pub async fn follow<R: Reload>(
                 let applied = service.apply(&settings, &current).await;
                 applied.map(|()| settings)
             }
-            Err(errors) => Err(errors.0.join("; ")),
+            Err(refused) => {
+                // What mends it may be a change of a file that no reading before has named.
+                files = refused.files;
+                Err(refused.errors.join("; "))
+            }
         };
         match &taken {
             Ok(_) => tracing::info!(cause, "the settings were read again"),

@@ -19,7 +19,7 @@ fn source(flags: &[(&'static str, &str)]) -> Source {
 fn errors(flags: &[(&'static str, &str)]) -> String {
     Settings::from_source(source(flags))
         .unwrap_err()
-        .0
+        .errors
         .join("\n")
 }
 

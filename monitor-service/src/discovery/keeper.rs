@@ -1,6 +1,7 @@
 //! What one source found, kept in step with what the fleet watches.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use service_kit::clock::{Clock, Now};
@@ -18,12 +19,18 @@ pub(super) struct Keeper {
 }
 
 impl Keeper {
-    pub(super) fn new(source: &Discovery, fleet: FleetHandle, clock: Clock) -> Self {
+    /// One that has registered nothing yet, and leaves alone what is `listed`.
+    pub(super) fn new(
+        source: &Discovery,
+        listed: Listed,
+        fleet: FleetHandle,
+        clock: Clock,
+    ) -> Self {
         Self {
             template: source.template.clone(),
             fleet,
             clock,
-            roll: Roll::new(source.keep),
+            roll: Roll::new(source.keep, listed),
         }
     }
 
@@ -34,13 +41,17 @@ impl Keeper {
         self
     }
 
-    /// Removes everything that it has registered: its source is gone from the settings.
-    pub(super) async fn leave(self) {
-        for id in self.roll.known.keys() {
-            if let Err(error) = self.remove(id).await {
-                tracing::warn!(source = self.name(), %error, "discovery could not take a step");
-            }
-        }
+    /// From now on these are listed: what it had registered of them is no longer its own.
+    pub(super) fn let_go(&mut self, listed: Listed) {
+        self.roll.let_go(listed);
+    }
+
+    /// Removes everything that it has registered: its source is gone from the settings. Returns
+    /// whether nothing is left; what fails is tried again next time.
+    pub(super) async fn leave(&mut self) -> bool {
+        self.roll.keep = Duration::ZERO;
+        self.keep(&BTreeSet::new()).await;
+        self.roll.known.is_empty()
     }
 
     /// The source's name.
@@ -119,9 +130,13 @@ enum Step {
     Remove(ComponentId),
 }
 
+/// The components that the settings list: theirs, whoever finds them.
+pub(super) type Listed = Arc<BTreeSet<ComponentId>>;
+
 /// Who is registered, and who of them is missing.
 struct Roll {
     keep: Duration,
+    listed: Listed,
     known: BTreeMap<ComponentId, Known>,
 }
 
@@ -131,11 +146,17 @@ struct Known {
 }
 
 impl Roll {
-    fn new(keep: Duration) -> Self {
+    fn new(keep: Duration, listed: Listed) -> Self {
         Self {
             keep,
+            listed,
             known: BTreeMap::new(),
         }
+    }
+
+    fn let_go(&mut self, listed: Listed) {
+        self.known.retain(|id, _| !listed.contains(id));
+        self.listed = listed;
     }
 
     fn has(&self, id: &ComponentId) -> bool {
@@ -148,7 +169,7 @@ impl Roll {
         let mut steps = Vec::new();
         for target in found {
             let id = target.component_id.clone();
-            if !present.insert(id.clone()) {
+            if self.listed.contains(&id) || !present.insert(id.clone()) {
                 continue;
             }
             match self.known.get_mut(&id) {
@@ -203,6 +224,10 @@ mod tests {
         }
     }
 
+    fn roll() -> Roll {
+        Roll::new(KEEP, Listed::default())
+    }
+
     /// Takes every step at once; what was done, in short.
     fn take(roll: &mut Roll, found: &[Target], now: Now) -> Vec<String> {
         let steps = roll.compare(found.to_vec(), now);
@@ -217,7 +242,7 @@ mod tests {
 
     #[test]
     fn components_come_and_go_and_one_that_blinks_stays() {
-        let (mut roll, start) = (Roll::new(KEEP), Clock::system().now());
+        let (mut roll, start) = (roll(), Clock::system().now());
         let (a, b) = (target("a", 1), target("b", 2));
         assert_eq!(
             take(&mut roll, &[a.clone(), b.clone()], start),
@@ -235,7 +260,7 @@ mod tests {
 
     #[test]
     fn a_pod_at_another_address_is_registered_anew_and_what_fails_is_tried_again() {
-        let (mut roll, now) = (Roll::new(KEEP), Clock::system().now());
+        let (mut roll, now) = (roll(), Clock::system().now());
         assert_eq!(take(&mut roll, &[target("a", 1)], now), ["+a"]);
         let moved = vec![target("a", 9)];
         assert_eq!(roll.compare(moved.clone(), now).len(), 1);
@@ -245,9 +270,22 @@ mod tests {
 
     #[test]
     fn two_of_one_id_are_one() {
-        let (mut roll, now) = (Roll::new(KEEP), Clock::system().now());
+        let (mut roll, now) = (roll(), Clock::system().now());
         let two = [target("a", 1), target("a", 2)];
         assert_eq!(take(&mut roll, &two, now), ["+a"]);
         assert_eq!(take(&mut roll, &two, now), [""; 0]);
+    }
+
+    #[test]
+    fn what_is_listed_is_left_alone_and_found_anew_when_it_no_longer_is() {
+        let (mut roll, now) = (roll(), Clock::system().now());
+        let both = [target("a", 1), target("b", 2)];
+        assert_eq!(take(&mut roll, &both, now), ["+a", "+b"]);
+        roll.let_go(Listed::new(["a".into()].into()));
+        assert_eq!(take(&mut roll, &both, now), [""; 0]);
+        assert_eq!(take(&mut roll, &[], now), [""; 0]);
+        assert_eq!(take(&mut roll, &[], now.later(KEEP)), ["-b"]);
+        roll.let_go(Listed::default());
+        assert_eq!(take(&mut roll, &both, now), ["+a", "+b"]);
     }
 }

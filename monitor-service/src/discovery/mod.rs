@@ -8,40 +8,67 @@ pub(crate) mod settings;
 mod slices;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
 
 use service_kit::clock::Clock;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use self::keeper::Keeper;
+use self::keeper::{Keeper, Listed};
 use self::settings::{Discovery, Place, Way};
-use crate::fleet::api::FleetHandle;
+use crate::domain::ComponentId;
+use crate::fleet::api::{FleetHandle, Target};
 
-/// Other sources, and who waits until those that are gone have taken their components with them.
-pub(crate) type Change = (Vec<Discovery>, oneshot::Sender<()>);
+/// Pause before what could not be removed is removed again.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// What the settings say of components.
+#[derive(Debug, Default)]
+pub(crate) struct Wanted {
+    sources: Vec<Discovery>,
+    /// Whom no source may touch.
+    listed: BTreeSet<ComponentId>,
+}
+
+impl Wanted {
+    /// Components from these sources, beside those that are listed.
+    pub(crate) fn new(sources: &[Discovery], listed: &[Target]) -> Self {
+        let ids = listed.iter().map(|target| target.component_id.clone());
+        Self {
+            sources: sources.to_vec(),
+            listed: ids.collect(),
+        }
+    }
+}
+
+/// What is wanted from now on, and who waits until sources that are gone have taken their components
+/// with them, and no source touches what is listed.
+pub(crate) type Change = (Wanted, oneshot::Sender<()>);
 
 /// Follows every source, and goes on with others when they change; never ends.
 pub(crate) async fn follow(
-    sources: Vec<Discovery>,
+    wanted: Wanted,
     mut changes: mpsc::Receiver<Change>,
     fleet: FleetHandle,
     clock: Clock,
 ) {
     let mut following = Following::default();
-    following.become_these(sources, &fleet, clock).await;
+    following.become_these(wanted, &fleet, clock).await;
     loop {
         tokio::select! {
             change = changes.recv() => {
-                let Some((sources, done)) = change else {
+                let Some((wanted, done)) = change else {
                     // The service is going.
                     return std::future::pending().await;
                 };
-                following.become_these(sources, &fleet, clock).await;
+                following.become_these(wanted, &fleet, clock).await;
                 // Whoever no longer waits need not hear it.
                 let _ = done.send(());
             }
             Some(ended) = following.tasks.join_next() => drop(following.note(ended)),
+            () = tokio::time::sleep(RETRY), if !following.leaving.is_empty() => following.leave().await,
         }
     }
 }
@@ -52,25 +79,47 @@ struct Following {
     sources: BTreeMap<String, (Discovery, CancellationToken)>,
     /// One for each; it gives its keeper back when it is stopped.
     tasks: JoinSet<Keeper>,
+    listed: Listed,
+    /// Their sources are gone, and not yet all that they have registered.
+    leaving: BTreeMap<String, Keeper>,
 }
 
 impl Following {
     /// Sources that stay as they are go on undisturbed; what one that changed has registered is
     /// kept until it is found no more.
-    async fn become_these(&mut self, wanted: Vec<Discovery>, fleet: &FleetHandle, clock: Clock) {
-        let mut stopped = self.stop_all_but(&wanted).await;
-        for source in wanted {
+    async fn become_these(&mut self, wanted: Wanted, fleet: &FleetHandle, clock: Clock) {
+        let Wanted { sources, listed } = wanted;
+        // Another list concerns every source: each finishes its step and goes on with it.
+        let staying: &[Discovery] = if listed == *self.listed {
+            &sources
+        } else {
+            &[]
+        };
+        let stopped = self.stop_all_but(staying).await;
+        self.listed = Arc::new(listed);
+        self.leaving.extend(stopped);
+        for keeper in self.leaving.values_mut() {
+            keeper.let_go(self.listed.clone());
+        }
+        for source in sources {
             let name = &source.template.name;
             if !self.sources.contains_key(name) {
-                let keeper = stopped.remove(name).map_or_else(
-                    || Keeper::new(&source, fleet.clone(), clock),
+                let keeper = self.leaving.remove(name).map_or_else(
+                    || Keeper::new(&source, self.listed.clone(), fleet.clone(), clock),
                     |keeper| keeper.with(&source),
                 );
                 self.start(source, keeper);
             }
         }
-        for (_, keeper) in stopped {
-            keeper.leave().await;
+        self.leave().await;
+    }
+
+    /// Sources that are gone take their components with them.
+    async fn leave(&mut self) {
+        for (name, mut keeper) in std::mem::take(&mut self.leaving) {
+            if !keeper.leave().await {
+                self.leaving.insert(name, keeper);
+            }
         }
     }
 
@@ -130,5 +179,48 @@ async fn look(way: Way, name: String, found: mpsc::Sender<BTreeSet<Place>>) {
         Way::Dns { host, interval } => dns::look(host, interval, &name, found).await,
         #[cfg(feature = "kubernetes")]
         Way::EndpointSlices(slices) => slices::look(slices, &name, found).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::tests::load;
+    use crate::fleet::api::Command;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_busy_fleet_does_not_remove_is_removed_later() {
+        let (mailbox, mut commands) = mpsc::channel(8);
+        let fleet = FleetHandle::new(mailbox, Duration::from_secs(1));
+        let text = "[[discovery]]\nname = 'a'\ndns = 'http://127.0.0.1:1'\n";
+        let wanted = Wanted::new(&load(text).unwrap().discovery, &[]);
+        let (change, changes) = mpsc::channel(1);
+        let following = tokio::spawn(follow(wanted, changes, fleet, Clock::system()));
+        let mut next = async || tokio::time::timeout(3 * RETRY, commands.recv()).await;
+        let Ok(Some(Command::List { reply })) = next().await else {
+            panic!("nobody asks who is registered");
+        };
+        reply.send(Vec::new()).unwrap();
+        let Ok(Some(Command::Register { reply, .. })) = next().await else {
+            panic!("nobody is registered");
+        };
+        reply.send(Ok(true)).unwrap();
+        let (done, left) = oneshot::channel();
+        change.send((Wanted::default(), done)).await.unwrap();
+        let Ok(Some(Command::Remove { reply: _busy, .. })) = next().await else {
+            panic!("nobody is removed");
+        };
+        left.await.unwrap();
+        let Ok(Some(Command::Remove {
+            component_id,
+            reply,
+        })) = next().await
+        else {
+            panic!("nobody tries again");
+        };
+        assert_eq!(component_id, "a-127.0.0.1");
+        reply.send(Ok(())).unwrap();
+        assert!(next().await.is_err(), "it is gone, and more is asked");
+        following.abort();
     }
 }

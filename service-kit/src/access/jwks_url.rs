@@ -8,6 +8,7 @@ use axum::http::Uri;
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::{Connect, HttpConnector};
 use hyper_util::rt::TokioExecutor;
 use tokio::sync::watch;
 
@@ -48,7 +49,7 @@ pub(super) fn check(url: &str) -> Result<(), &'static str> {
 
 /// Keeps `known` at what `configured` says with the keys of the URL added. The keys of the last
 /// fetch that went well hold until the next one that does. When the settings are read again, the
-/// keys are fetched at once.
+/// keys are fetched at once; where a fetch is under way, which may have got older ones, once more.
 pub(super) async fn fetch_forever(
     JwksUrl { url, interval }: JwksUrl,
     mut configured: watch::Receiver<Arc<Access>>,
@@ -58,6 +59,7 @@ pub(super) async fn fetch_forever(
     loop {
         let fetching = fetch(&url);
         tokio::pin!(fetching);
+        let mut again = false;
         // Whoever is no longer known must not wait for a fetch.
         let answer = loop {
             let access = configured
@@ -66,7 +68,12 @@ pub(super) async fn fetch_forever(
             known.send_replace(Arc::new(access));
             tokio::select! {
                 answer = &mut fetching => break answer,
-                changed = configured.changed() => if changed.is_err() { return },
+                changed = configured.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    again = true;
+                }
             }
         };
         let pause = match answer {
@@ -81,6 +88,9 @@ pub(super) async fn fetch_forever(
         };
         let access = configured.borrow().with_more_keys(fetched.clone());
         known.send_replace(Arc::new(access));
+        if again {
+            continue;
+        }
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             changed = configured.changed() => if changed.is_err() { return },
@@ -89,14 +99,25 @@ pub(super) async fn fetch_forever(
 }
 
 async fn fetch(url: &str) -> Result<Keys, String> {
+    let uri: Uri = url.parse().map_err(|error| format!("{error}"))?;
+    // Without TLS nobody's roots are needed, and a system may have none.
+    if uri.scheme_str() != Some("https") {
+        return fetch_by(HttpConnector::new(), uri).await;
+    }
     let connector = HttpsConnectorBuilder::new()
         .with_native_roots()
         .map_err(|error| format!("the system's roots cannot be read: {error}"))?
-        .https_or_http()
+        .https_only()
         .enable_http1()
         .build();
+    fetch_by(connector, uri).await
+}
+
+async fn fetch_by(
+    connector: impl Connect + Clone + Send + Sync + 'static,
+    uri: Uri,
+) -> Result<Keys, String> {
     let client: Client<_, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build(connector);
-    let uri: Uri = url.parse().map_err(|error| format!("{error}"))?;
     let exchange = async {
         let answer = client
             .get(uri)
@@ -117,6 +138,9 @@ async fn fetch(url: &str) -> Result<Keys, String> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncWriteExt as _;
+    use tokio::net::TcpListener;
+
     use super::*;
 
     #[test]
@@ -161,5 +185,29 @@ mod tests {
         let refused = fetch(&format!("http://{address}/over")).await;
         let why = refused.err().unwrap();
         assert!(why.contains("over 262144 bytes"), "{why}");
+    }
+
+    #[tokio::test]
+    async fn a_reading_during_a_fetch_is_followed_by_another_fetch() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let source = JwksUrl {
+            url: format!("http://{}/jwks", listener.local_addr().unwrap()),
+            interval: Duration::from_secs(86_400),
+        };
+        let nobody = || Arc::new(Access::default());
+        let (configured, readings) = watch::channel(nobody());
+        let (known, mut seen) = watch::channel(nobody());
+        let fetching = tokio::spawn(fetch_forever(source, readings, known));
+        let (mut first, _) = listener.accept().await.unwrap();
+        seen.mark_unchanged();
+        configured.send_replace(nobody());
+        // The reading has been noticed, and the fetch goes on.
+        seen.changed().await.unwrap();
+        let keys = r#"{"keys":[{"kty":"oct","k":"dGhlLWZpcnN0LXNlY3JldC1vZi1hbi1pc3N1ZXItb2YtdG9rZW5z"}]}"#;
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", keys.len());
+        first.write_all((head + keys).as_bytes()).await.unwrap();
+        let second = tokio::time::timeout(DEADLINE, listener.accept()).await;
+        assert!(second.is_ok(), "the keys were not fetched again");
+        fetching.abort();
     }
 }

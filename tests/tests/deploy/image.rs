@@ -56,6 +56,9 @@ async fn serves(words: &str, name: &str) {
         "127.0.0.1:0",
         "--http-listen",
         "127.0.0.1:0",
+        // Without the roots of authorities it does not start with this one.
+        "--trace-otlp-endpoint",
+        "https://127.0.0.1:1",
     ];
     arguments.push(name);
     arguments.extend(ports);
@@ -93,6 +96,17 @@ async fn serves(words: &str, name: &str) {
         ended.unwrap().unwrap().success(),
         "{name} drains and exits with 0"
     );
+}
+
+#[test]
+fn each_image_has_the_roots_of_public_authorities() {
+    let file = text("container/prebuilt.Containerfile");
+    for image in file.split("\nFROM scratch AS ").skip(1) {
+        assert!(
+            image.contains(" /etc/ssl/certs/ca-certificates.crt\n"),
+            "{image}"
+        );
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@ use ::http::StatusCode;
 use monitorable::monitorable::v1::GetHealthStatusRequest;
 use monitorable::monitorable::v1::monitorable_client::MonitorableClient;
 use monitorable_tests::calls::{Auditor, Target};
+use monitorable_tests::certificates::Authority;
 use monitorable_tests::eventually::{eventually, holds};
 use monitorable_tests::fake::Fake;
 use monitorable_tests::http;
@@ -14,7 +15,7 @@ use serde_json::json;
 use tonic::Code;
 
 use crate::SOON;
-use crate::guarded::{AGENT, Files, logged, nothing_secret_in, publish};
+use crate::guarded::{AGENT, Files, THE_READER, logged, nothing_secret_in, publish};
 
 fn component(id: &str) -> String {
     format!("[[components]]\ncomponent_id = '{id}'\nendpoint = 'http://127.0.0.1:1'\n")
@@ -206,7 +207,9 @@ async fn a_signal_fetches_an_issuers_keys_at_once() {
         "--auth-jwks-interval",
         "1d",
     ];
-    let bridge = Service::bridge(&flags).await;
+    // An issuer on this machine is not encrypted: no authority's roots are needed.
+    let rootless = [("SSL_CERT_FILE", "/nowhere"), ("SSL_CERT_DIR", "/nowhere")];
+    let bridge = Service::start_in(&rootless, "bridge-service", &flags).await;
     for secret in secrets {
         issuer.rotate(secret);
         bridge.hang_up();
@@ -292,6 +295,59 @@ async fn sources_of_components_come_and_go_with_their_file() {
 }
 
 #[tokio::test]
+async fn what_a_source_found_and_a_file_lists_goes_by_the_list() {
+    let files = Files::new();
+    // The last one listed is new each time: once it is watched, the file has been taken to heart.
+    let write = |port: u16, listed: &[&str]| {
+        let source = format!(
+            "[[discovery]]\nname = 'a'\ndns = 'http://127.0.0.1:{port}'\ninterval = '1s'\n\
+                 keep = '0s'\ncomponent_id = 'a-{{port}}'\n"
+        );
+        let listed = listed.iter().map(|id| component(id));
+        files.write("monitor.toml", &(source + &listed.collect::<String>()));
+    };
+    write(1, &[]);
+    let settings = files.shown("monitor.toml");
+    let monitor = Service::monitor(&["--config", &settings]).await;
+    until_watched(&monitor, &["a-1"]).await;
+    write(1, &["a-1", "m1"]);
+    until_watched(&monitor, &["a-1", "m1"]).await;
+    // No longer listed and still there: found anew.
+    write(1, &["m2"]);
+    until_watched(&monitor, &["a-1", "m2"]).await;
+    write(1, &["a-1", "m3"]);
+    until_watched(&monitor, &["a-1", "m3"]).await;
+    // No longer there and still listed: it stays.
+    write(2, &["a-1", "m3"]);
+    until_watched(&monitor, &["a-1", "a-2", "m3"]).await;
+    write(2, &["a-1", "m4"]);
+    until_watched(&monitor, &["a-1", "a-2", "m4"]).await;
+}
+
+#[tokio::test]
+async fn a_file_that_only_a_refused_reading_names_is_followed() {
+    let files = Files::new();
+    let naming = |name: &str| format!("[auth]\naccess_file = {:?}\n", files.shown(name));
+    files.write("bridge.toml", &naming("access.toml"));
+    let settings = files.shown("bridge.toml");
+    let bridge = Service::bridge(&["--config", &settings]).await;
+    files.write("other.toml", "[[tokens]]\nname = 'nobody'\n");
+    files.write("bridge.toml", &naming("other.toml"));
+    logged(&bridge, &["those from before hold", "other.toml"]).await;
+    publish(bridge.channel(), AGENT, "chat-1", "run-1")
+        .await
+        .unwrap();
+    // Its mistake is mended, and nothing else is touched: the agent is not in it.
+    files.write("other.toml", THE_READER);
+    eventually(SOON, "the other file holds", || async {
+        let answer = publish(bridge.channel(), AGENT, "chat-1", "run-1").await;
+        let code = answer.map_or_else(|status| status.code(), |_| Code::Ok);
+        holds(code == Code::Unauthenticated, code)
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn doors_are_not_closed_or_opened_by_a_reading() {
     let files = Files::new();
     files.write("bridge.toml", "");
@@ -321,4 +377,30 @@ async fn doors_are_not_closed_or_opened_by_a_reading() {
     publish(guarded.channel(), AGENT, "chat-1", "run-1")
         .await
         .unwrap();
+}
+
+#[tokio::test]
+async fn a_door_that_certificates_keep_closed_is_not_opened_by_a_reading() {
+    let (files, authority) = (Files::new(), Authority::new("test"));
+    let (certificate, key) = authority.server().write(files.directory.path(), "server");
+    files.write("clients.pem", &authority.pem);
+    let asking = |demand: &str| {
+        format!(
+            "[grpc]\ntls_certificate_file = {certificate:?}\ntls_key_file = {key:?}\n\
+             tls_client_ca_file = {:?}\ntls_client_certificates = '{demand}'\n",
+            files.path("clients.pem")
+        )
+    };
+    files.write("bridge.toml", &asking("required"));
+    let settings = files.shown("bridge.toml");
+    let bridge = Service::bridge(&["--config", &settings]).await;
+    // On loopback nobody need ask: alone this file is valid.
+    files.write("bridge.toml", &asking("optional"));
+    let refusal = ["those from before hold", "grpc.tls_client_certificates"];
+    logged(&bridge, &refusal).await;
+    let stranger = authority.channel(bridge.grpc, None);
+    assert!(publish(stranger, "", "chat-1", "run-1").await.is_err());
+    let client = authority.client("spiffe://test/agent");
+    let channel = authority.channel(bridge.grpc, Some(&client));
+    publish(channel, "", "chat-1", "run-1").await.unwrap();
 }
