@@ -176,7 +176,7 @@ mod tests {
         let router = axum::Router::new()
             .route("/full", padded(MAX_BYTES))
             .route("/over", padded(MAX_BYTES + 1));
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let never = tokio_util::sync::CancellationToken::new();
         let limits = crate::http::HttpLimits::default();
