@@ -16,8 +16,11 @@ use crate::systems::System;
 use crate::systems::bridge::FILLING;
 
 const MINUTE: Duration = Duration::from_secs(60);
-/// Between two audits of a component: half of what a core can make, as the bridge shares it.
-const AUDIT_INTERVAL: &str = "2s";
+/// Between two audits of a component, and between two beats of its stream: a third of what a core can
+/// make, as both services share one, and the crowd and the load the other. Where these are full the
+/// components are late, and what is kept of findings and of audits that differ is measured instead.
+const AUDIT_INTERVAL: &str = "3s";
+const BEAT_INTERVAL: &str = "5s";
 /// Minutes in which what is kept on purpose settles.
 const WARM_UP: u64 = 2;
 /// Growth after that, in percent, that still counts as flat: what an allocator keeps moves by it.
@@ -38,7 +41,11 @@ struct Minute {
 pub(super) async fn run(plan: &Plan) -> Result<Section, Failure> {
     eprintln!("    the histories of {MANY} components fill");
     let crowd = Crowd::start(MANY)?;
-    let flags = ["--probe-audit-interval", AUDIT_INTERVAL];
+    let flags = [
+        ["--probe-audit-interval", AUDIT_INTERVAL],
+        ["--probe-beat-interval", BEAT_INTERVAL],
+    ]
+    .concat();
     let subject = with_full_histories(&crowd, &flags).await?.subject;
     let running = System::Bridge.start()?;
     let mut load = Load::connect(&running, READERS, READERS)?;
