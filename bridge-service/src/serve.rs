@@ -38,14 +38,12 @@ pub(crate) async fn run(settings: Settings, flags: ArgMatches) -> ExitCode {
     let filter = telemetry::parse_filter(&settings.log_level).unwrap_or_default();
     let level = telemetry::start(settings.log_format, filter);
     panics::watch();
-    let starting = settings
-        .traces
-        .as_ref()
-        .map(|traces| Traces::start(traces, "bridge-service", &settings.component_id));
-    let traces = match starting.transpose() {
-        Ok(traces) => traces,
-        Err(error) => return failed(&format!("trace.otlp_endpoint: {error}")),
-    };
+    let component_id = &settings.component_id;
+    let traces =
+        match Traces::start_where_set(settings.traces.as_ref(), "bridge-service", component_id) {
+            Ok(traces) => traces,
+            Err(error) => return failed(&error),
+        };
     let listeners = match Listeners::bind(&settings).await {
         Ok(listeners) => listeners,
         Err(error) => return Stop::new(error, EXIT_UNAVAILABLE).show(),

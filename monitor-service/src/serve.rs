@@ -82,14 +82,12 @@ fn say(text: &str) {
 
 /// Traces what is served, where traces go somewhere.
 async fn traced(settings: Settings, flags: ArgMatches, level: LogLevel) -> ExitCode {
-    let starting = settings
-        .traces
-        .as_ref()
-        .map(|traces| Traces::start(traces, "monitor-service", &settings.component_id));
-    let traces = match starting.transpose() {
-        Ok(traces) => traces,
-        Err(error) => return fail(&format!("trace.otlp_endpoint: {error}")),
-    };
+    let component_id = &settings.component_id;
+    let traces =
+        match Traces::start_where_set(settings.traces.as_ref(), "monitor-service", component_id) {
+            Ok(traces) => traces,
+            Err(error) => return fail(&error),
+        };
     let exit = serve(settings, flags, level).await;
     if let Some(traces) = traces {
         traces.finish().await;

@@ -94,16 +94,24 @@ impl TraceSettings {
 pub struct Traces(SdkTracerProvider);
 
 impl Traces {
-    /// Begins to record and to send, under the service's name. Must be called inside a runtime; the
-    /// collector need not be there. A second call in one process changes nothing.
+    /// Begins to record and to send, under the service's name, where traces go somewhere. Must be
+    /// called inside a runtime; the collector need not be there. A second call in one process changes
+    /// nothing.
     ///
     /// # Errors
     /// Where the system's certificates cannot be read, or `OTEL_…` variables are not valid.
-    pub fn start(
-        settings: &TraceSettings,
+    pub fn start_where_set(
+        settings: Option<&TraceSettings>,
         service: &str,
         component_id: &str,
-    ) -> Result<Self, String> {
+    ) -> Result<Option<Self>, String> {
+        settings
+            .map(|settings| Self::start(settings, service, component_id))
+            .transpose()
+            .map_err(|error| format!("trace.otlp_endpoint: {error}"))
+    }
+
+    fn start(settings: &TraceSettings, service: &str, component_id: &str) -> Result<Self, String> {
         let channel = Endpoint::from(settings.endpoint.clone())
             .connect_timeout(EXPORT_DEADLINE)
             .timeout(EXPORT_DEADLINE);
