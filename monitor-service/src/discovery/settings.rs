@@ -4,8 +4,8 @@
 //! it is the pattern of each component that is found.
 
 use std::collections::{BTreeSet, HashSet};
-use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
@@ -67,6 +67,12 @@ pub(super) struct Place {
     pub(super) pod: String,
 }
 
+/// Stands for every place while a table is checked.
+const ANYWHERE: Place = Place {
+    address: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1),
+    pod: String::new(),
+};
+
 /// How a place becomes a component.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Template {
@@ -75,8 +81,8 @@ pub(super) struct Template {
     path: String,
     scheme: String,
     component_id: String,
-    table: toml::Table,
-    probe: ProbeSettings,
+    /// Every component is this one, under another id and elsewhere.
+    pattern: Target,
 }
 
 impl Template {
@@ -92,11 +98,13 @@ impl Template {
             .replace("{address}", &place.address.ip().to_string())
             .replace("{port}", &place.address.port().to_string())
             .replace("{hostname}", &hostname());
-        let mut table = self.table.clone();
-        let endpoint = format!("{}://{}", self.scheme, place.address);
-        table.insert("component_id".to_owned(), component_id.into());
-        table.insert("endpoint".to_owned(), endpoint.into());
-        components::read(&self.path, table, &self.probe, &mut |_| ())
+        let field = format!("{}.component_id", self.path);
+        id(&field, &component_id).map_err(|error| error.0)?;
+        Ok(Target {
+            component_id: component_id.into(),
+            endpoint: format!("{}://{}", self.scheme, place.address),
+            ..self.pattern.clone()
+        })
     }
 }
 
@@ -114,7 +122,7 @@ pub(crate) fn take(source: &mut Source, probe: &ProbeSettings) -> Vec<Discovery>
     for (index, table) in source.take_tables("discovery").into_iter().enumerate() {
         let path = format!("discovery[{index}]");
         let reader = Reader { path: &path, table };
-        match reader.read(probe) {
+        match reader.read(probe, &mut |file| source.follow(file)) {
             Err(error) => source.reject(error),
             Ok(discovery) if !names.insert(discovery.template.name.clone()) => {
                 let name = discovery.template.name;
@@ -133,7 +141,12 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn read(mut self, probe: &ProbeSettings) -> Result<Discovery, String> {
+    /// Every file that the table names is told to `follow`.
+    fn read(
+        mut self,
+        probe: &ProbeSettings,
+        follow: &mut dyn FnMut(&Path),
+    ) -> Result<Discovery, String> {
         let name: String = self.take("name")?.unwrap_or_default();
         id(&format!("{}.name", self.path), &name).map_err(|error| error.0)?;
         let keep = self.span("keep", KEEP, Duration::ZERO)?;
@@ -141,19 +154,17 @@ impl Reader<'_> {
         let (way, scheme, usual_id) = self.way()?;
         let component_id = component_id.unwrap_or_else(|| usual_id.to_owned());
         self.check_id(&component_id, usual_id == "{pod}")?;
+        let endpoint = format!("{scheme}://{}", ANYWHERE.address);
+        self.table.insert("component_id".to_owned(), "any".into());
+        self.table.insert("endpoint".to_owned(), endpoint.into());
         let template = Template {
             name,
-            path: self.path.to_owned(),
             scheme,
             component_id,
-            table: self.table,
-            probe: *probe,
+            pattern: components::read(self.path, self.table, probe, follow)?,
+            path: self.path.to_owned(),
         };
-        // The rest of the table is checked by making a component of it.
-        template.target(&Place {
-            address: SocketAddr::from(([127, 0, 0, 1], 1)),
-            pod: "pod".to_owned(),
-        })?;
+        template.target(&ANYWHERE)?;
         Ok(Discovery {
             way,
             keep,

@@ -1,15 +1,17 @@
 //! How the components fare beside each other, once a tick and only where one is under suspicion.
 
-use std::cmp::Reverse;
 use std::time::Instant;
 
 use service_kit::clock::Now;
+use twox_hash::XxHash3_64;
 
 use super::component::Component;
 use super::state::FleetState;
 use crate::audit::peers::Peer;
 
-/// Peers that are asked and compared, so that a fleet of thousands costs no more than a few.
+/// Peers that are asked and compared, so that a fleet of thousands costs no more than a few. They are
+/// always the same ones, drawn by lot: of all that were asked, those that have answered already are
+/// the quick ones, and would make any other look slow.
 const PEERS_MAX: usize = 16;
 
 impl FleetState {
@@ -27,30 +29,23 @@ impl FleetState {
             self.peers.asked.clear();
             return;
         }
-        let mut asked: Vec<_> = self.answering().filter_map(|c| peer(c, now)).collect();
-        asked.sort_by_key(|peer| Reverse(peer.sent));
-        asked.truncate(PEERS_MAX);
-        self.peers.asked = asked;
+        let mut lots: Vec<_> = self.answering().map(|it| (lot(it), it)).collect();
+        if lots.len() > PEERS_MAX {
+            lots.select_nth_unstable_by_key(PEERS_MAX, |(lot, _)| *lot);
+            lots.truncate(PEERS_MAX);
+        }
+        self.peers.asked = lots.iter().filter_map(|(_, it)| peer(it, now)).collect();
         if let Some(since) = slow {
             self.ask_peers(since);
         }
     }
 
-    /// Asks those that were not asked since, up to the number that is compared.
+    /// Asks those of them that were not asked since.
     fn ask_peers(&mut self, since: Instant) {
-        let fresh = self.peers.asked.iter().filter(|peer| peer.sent >= since);
-        let lacking = PEERS_MAX.saturating_sub(fresh.count());
-        let stale = self.components.values_mut().filter(|component| {
-            is_comparable(component)
-                && component
-                    .claims
-                    .track
-                    .latency
-                    .slowdown()
-                    .is_some_and(|(_, sent)| sent < since)
-        });
-        for component in stale.take(lacking) {
-            component.audit_wanted = true;
+        for peer in self.peers.asked.iter().filter(|peer| peer.sent < since) {
+            if let Some(component) = self.components.get_mut(&peer.component_id) {
+                component.audit_wanted = true;
+            }
         }
     }
 
@@ -64,6 +59,11 @@ fn is_comparable(component: &Component) -> bool {
     !component.claims.is_down() && component.claims.track.latency.slowdown().is_some()
 }
 
+/// The peers are those with the lowest.
+fn lot(component: &Component) -> u64 {
+    XxHash3_64::oneshot(component.target.component_id.as_bytes())
+}
+
 fn peer(component: &Component, now: Now) -> Option<Peer> {
     let track = &component.claims.track;
     let (slowdown, sent) = track.latency.slowdown()?;
@@ -72,5 +72,6 @@ fn peer(component: &Component, now: Now) -> Option<Peer> {
         slowdown,
         skew: track.clocks.skew(now),
         sent,
+        slow: track.latency.newest_slowdown(),
     })
 }

@@ -13,7 +13,7 @@ use monitorable_tests::{command, http};
 use tonic::Code;
 
 use crate::SOON;
-use crate::guarded::{ADMIN, AGENT, Files, MONITOR, READER, nothing_secret_in, with_token};
+use crate::guarded::{ADMIN, AGENT, Files, MONITOR, READER, logged, nothing_secret_in, with_token};
 
 async fn monitor(files: &Files, more: &[&str]) -> Service {
     let access = files.shown("access.toml");
@@ -213,4 +213,48 @@ async fn a_guarded_bridge_is_audited_end_to_end() {
     let reached = tokio::time::timeout(SOON * 2, healthy).await;
     assert!(reached.is_ok(), "{}", monitor.log().join("\n"));
     nothing_secret_in(&monitor, &[]);
+}
+
+#[tokio::test]
+async fn the_token_of_what_was_found_is_replaced_while_the_monitor_runs() {
+    const NEXT: &str = "the-next-token-of-the-monitor";
+    let files = Files::new();
+    let accepting = |token: &str| {
+        let entry = format!("[[tokens]]\nname = 'monitor'\ntoken = '{token}'\nroles = ['monitor']");
+        files.write("access.toml", &entry);
+    };
+    accepting(MONITOR);
+    let bridge = files.bridge(&[]).await;
+    files.write("token", &format!("{MONITOR}\n"));
+    // One lookup only: nothing but the file's change brings the other token.
+    let source = format!(
+        "[[discovery]]\nname = 'bridges'\ndns = '{}'\ncomponent_id = 'bridge-service'\n\
+         interval = '1h'\nkeep = '0s'\ntoken_file = {:?}\n",
+        bridge.uri(),
+        files.shown("token")
+    );
+    files.write("monitor.toml", &source);
+    let settings = files.shown("monitor.toml");
+    let monitor = Service::monitor(&["--config", &settings]).await;
+    let auditor = Auditor::at(&monitor.uri());
+    let until = async |verdict| {
+        auditor
+            .until_standing("bridge-service", verdict, SOON)
+            .await;
+    };
+    until(Verdict::Healthy).await;
+    // A file without a token is refused, and nobody is lost by it.
+    files.write("token", "");
+    logged(
+        &monitor,
+        &["those from before hold", "discovery[0].token_file"],
+    )
+    .await;
+    until(Verdict::Healthy).await;
+    accepting(NEXT);
+    // It was refused for what it showed itself: no word about the bridge.
+    until(Verdict::NoData).await;
+    files.write("token", NEXT);
+    until(Verdict::Healthy).await;
+    nothing_secret_in(&monitor, &[NEXT]);
 }

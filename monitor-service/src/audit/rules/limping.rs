@@ -51,7 +51,9 @@ fn check(view: &View<'_>, settings: &RuleSettings, now: Now) -> Outcome {
         return Outcome::Undecided("the monitor itself is late");
     }
     let own = view.registered.unwrap_or_default();
-    let Ok(peers) = view.peers.slowdown(own, since) else {
+    // Newest first.
+    let from = slow.last().map_or(since, |slow| slow.sent);
+    let Ok(peers) = view.peers.slowdown(own, since, from) else {
         return Outcome::Undecided("its peers were not asked since");
     };
     let slowdown = least.as_secs_f64() / usual.as_secs_f64();

@@ -66,9 +66,7 @@ fn unwitnessed(
         .iter()
         .rev()
         .find(|point| point.told_until >= Some(all_told));
-    let consumed = seen_by.map_or(view.evidence.counters().consumed, |point| {
-        point.consumed
-    });
+    let consumed = seen_by.map_or(view.evidence.counters().consumed, |point| point.consumed);
     let claimed = last
         .delivery
         .delivered

@@ -77,6 +77,7 @@ impl Scene {
             slowdown: *slowdown,
             skew: Some(*skew),
             sent: self.now.monotonic,
+            slow: None,
         };
         self.peers = Peers {
             asked: others.iter().enumerate().map(peer).collect(),

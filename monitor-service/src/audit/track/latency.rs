@@ -41,6 +41,8 @@ pub(crate) struct Latency {
     streak: VecDeque<Slow>,
     since: Option<Instant>,
     newest: Option<(Duration, Instant)>,
+    /// The newest slow call, also after quick ones.
+    newest_slow: Option<(Duration, Instant)>,
     accepted: Option<(Arc<str>, u64, Instant)>,
 }
 
@@ -61,6 +63,7 @@ impl Latency {
     }
 
     fn slow(&mut self, latency: Duration, sent: Instant) {
+        self.newest_slow = Some((latency, sent));
         let since = *self.since.get_or_insert(sent);
         let load = None;
         keep(
@@ -142,7 +145,15 @@ impl Latency {
     /// How many times slower than usual the newest call was, and when it was sent. `None`: not
     /// known.
     pub(crate) fn slowdown(&self) -> Option<(f64, Instant)> {
-        let (latency, sent) = self.newest?;
+        self.times_usual(self.newest?)
+    }
+
+    /// The same of the newest call that was slow. `None`: there was none.
+    pub(crate) fn newest_slowdown(&self) -> Option<(f64, Instant)> {
+        self.times_usual(self.newest_slow?)
+    }
+
+    fn times_usual(&self, (latency, sent): (Duration, Instant)) -> Option<(f64, Instant)> {
         let usual = self.median?;
         Some((latency.as_secs_f64() / usual.as_secs_f64(), sent))
     }

@@ -232,6 +232,29 @@ fn a_fleet_that_slows_down_together_is_nobodys_fault() {
 }
 
 #[test]
+fn in_a_large_fleet_on_a_full_machine_the_last_to_answer_is_nobody_to_accuse() {
+    let names: Vec<String> = (0..120).map(|number| format!("c{number:03}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut stage = Stage::with(&names);
+    for (place, name) in (1_u32..).zip(&names) {
+        stage.of(name).latency = place * Duration::from_millis(16);
+    }
+    stage.pass(200);
+    let accused = stage.opened.iter().map(|(_, found)| &*found.component_id);
+    assert_eq!(accused.collect::<Vec<_>>(), [""; 0]);
+    // Slower than all of them is slow.
+    for name in &names[1..] {
+        stage.of(name).latency = Duration::from_millis(2);
+    }
+    stage.pass(60);
+    stage.began = stage.now;
+    stage.of("c000").latency = Duration::from_millis(900);
+    stage.calls("c000");
+    stage.pass(7);
+    stage.assert_found("limping", SEVEN);
+}
+
+#[test]
 fn a_contradiction_is_found_from_the_stream_alone() {
     let mut stage = Stage::with(&["a", "b"]);
     stage.of("a").stream = |health, _, _| {
