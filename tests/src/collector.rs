@@ -14,7 +14,13 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::{Identity, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status};
+
+use crate::certificates::Issued;
+
+/// The metadata by which a guarded collector knows its clients.
+pub const KEY: &str = "x-collector-key";
 
 /// A span as it came, ids in hex.
 #[derive(Clone, Debug)]
@@ -49,6 +55,8 @@ struct State {
     spans: Mutex<Vec<Collected>>,
     refusing: AtomicBool,
     refused: AtomicUsize,
+    /// What whoever sends must show as [`KEY`]; empty: nothing.
+    key: String,
 }
 
 /// A collector that serves.
@@ -61,11 +69,29 @@ pub struct Collector {
 impl Collector {
     /// Serves on a free port until the test ends.
     pub async fn start() -> Self {
+        Self::serve(Server::builder(), "http://127.0.0.1", "").await
+    }
+
+    /// The same, encrypted, and closed to whoever does not show this as [`KEY`].
+    pub async fn guarded(shows: &Issued, key: &str) -> Self {
+        let identity = Identity::from_pem(&shows.certificate, &shows.key);
+        let encrypted = ServerTlsConfig::new().identity(identity);
+        let server = Server::builder().tls_config(encrypted).unwrap();
+        Self::serve(server, "https://localhost", key).await
+    }
+
+    async fn serve(mut server: Server, host: &str, key: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let uri = format!("http://{}", listener.local_addr().unwrap());
-        let state = Arc::new(State::default());
-        let collector = Self { state, uri };
-        let server = tonic::transport::Server::builder()
+        let uri = format!("{host}:{}", listener.local_addr().unwrap().port());
+        let state = State {
+            key: key.to_owned(),
+            ..State::default()
+        };
+        let collector = Self {
+            state: Arc::new(state),
+            uri,
+        };
+        let server = server
             .add_service(TraceServiceServer::new(collector.clone()))
             .serve_with_incoming(TcpListenerStream::new(listener));
         tokio::spawn(server);
@@ -102,7 +128,12 @@ impl TraceService for Collector {
         &self,
         request: Request<ExportTraceServiceRequest>,
     ) -> Result<Response<ExportTraceServiceResponse>, Status> {
-        if self.state.refusing.load(Ordering::SeqCst) {
+        let shown = request
+            .metadata()
+            .get(KEY)
+            .and_then(|key| key.to_str().ok());
+        let known = shown.unwrap_or_default() == self.state.key;
+        if !known || self.state.refusing.load(Ordering::SeqCst) {
             self.state.refused.fetch_add(1, Ordering::SeqCst);
             return Err(Status::permission_denied("not now"));
         }

@@ -9,7 +9,8 @@ use monitorable::bridge::v1::{AgentEvent, EventType, PublishRequest, PublishStre
 use monitorable::monitorable::v1::GetHealthStatusRequest;
 use monitorable::monitorable::v1::monitorable_client::MonitorableClient;
 use monitorable_tests::calls::Target;
-use monitorable_tests::collector::{Collected, Collector};
+use monitorable_tests::certificates::Authority;
+use monitorable_tests::collector::{Collected, Collector, KEY};
 use monitorable_tests::eventually::{eventually, holds};
 use monitorable_tests::http::{get, request};
 use monitorable_tests::process::Service;
@@ -258,6 +259,48 @@ async fn a_collector_that_refuses_is_told_of_once_and_so_is_its_return() {
         );
         assert_eq!(livez.number("http.response.status_code"), Some(200));
         assert!(service.stop().await.success());
+    }
+}
+
+#[tokio::test]
+async fn a_collector_behind_tls_that_asks_for_a_key_gets_the_traces_and_no_other_does() {
+    let (known, stranger) = (Authority::new("known"), Authority::new("stranger"));
+    let roots = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(roots.path(), &known.pem).unwrap();
+    let roots = roots.path().display().to_string();
+    let secret = "hush-hush-hush";
+    let shown = format!("{KEY}={secret}");
+    let variables = [
+        AT_ONCE[0],
+        ("SSL_CERT_FILE", &roots),
+        ("OTEL_EXPORTER_OTLP_HEADERS", &shown),
+    ];
+    for name in SERVICES {
+        for (authority, key, taken) in [
+            (&known, secret, true),
+            (&known, "another", false),
+            (&stranger, secret, false),
+        ] {
+            let collector = Collector::guarded(&authority.server(), key).await;
+            let flags = [
+                "--trace-otlp-endpoint",
+                collector.uri(),
+                "--trace-ratio",
+                "1",
+            ];
+            let service = Service::start_in(&variables, name, &flags).await;
+            let what = format!("{name}: traces are taken: {taken}");
+            eventually(SOON, &what, || async {
+                get(service.http, "/livez").await;
+                let told = |line: &String| line.contains("traces cannot be sent");
+                let lost = service.log().iter().any(told);
+                let came = !collector.spans().is_empty();
+                holds((came, lost) == (taken, !taken), service.log())
+            })
+            .await;
+            let log = service.log().join("\n");
+            assert!(!log.contains(secret), "{log}");
+        }
     }
 }
 
