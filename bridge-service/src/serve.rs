@@ -16,7 +16,7 @@ use service_kit::signals::shutdown_on_signals;
 use service_kit::tasks::Tasks;
 use service_kit::telemetry::LogLevel;
 use service_kit::traces::Traces;
-use service_kit::{grpc, http, panics, reload, telemetry};
+use service_kit::{files, grpc, http, panics, reload, telemetry};
 use tokio::signal::unix::Signal;
 use tokio_util::sync::CancellationToken;
 
@@ -38,6 +38,11 @@ pub(crate) async fn run(settings: Settings, flags: ArgMatches) -> ExitCode {
     let filter = telemetry::parse_filter(&settings.log_level).unwrap_or_default();
     let level = telemetry::start(settings.log_format, filter);
     panics::watch();
+    let (http_limits, grpc_limits) = (settings.http.limits, settings.grpc.limits);
+    let ports = http_limits
+        .max_connections
+        .saturating_add(grpc_limits.max_connections);
+    files::allow_connections(ports.saturating_add(settings.hub.connections));
     let component_id = &settings.component_id;
     let traces =
         match Traces::start_where_set(settings.traces.as_ref(), "bridge-service", component_id) {

@@ -14,7 +14,7 @@ use service_kit::reload::{ReloadStatus, Shared};
 use service_kit::tasks::{Ended, Tasks};
 use service_kit::telemetry::LogLevel;
 use service_kit::traces::Traces;
-use service_kit::{grpc, http, panics, reload, signals, telemetry};
+use service_kit::{files, grpc, http, panics, reload, signals, telemetry};
 use tokio::signal::unix::Signal;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -30,7 +30,7 @@ use crate::fleet;
 use crate::fleet::api::{Command, FleetHandle, Target};
 use crate::fleet::settings::Identity;
 use crate::probe::ProbeSet;
-use crate::reload::Changing;
+use crate::reload::{Changing, Listed};
 use crate::web;
 
 /// A port or the system's certificates could not be opened (`EX_UNAVAILABLE` of sysexits.h).
@@ -57,6 +57,11 @@ pub(crate) fn run(flags: &ArgMatches) -> ExitCode {
     let filter = telemetry::parse_filter(&settings.log_level).unwrap_or_default();
     let level = telemetry::start(settings.log_format, filter);
     panics::watch();
+    let (http_limits, grpc_limits) = (settings.http.limits, settings.grpc.limits);
+    let ports = http_limits
+        .max_connections
+        .saturating_add(grpc_limits.max_connections);
+    files::allow_connections(ports.saturating_add(settings.fleet.components_max));
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&format!("the runtime does not start: {error}")),
@@ -221,6 +226,7 @@ impl Service {
             },
             fleet: fleet.clone(),
             discovery,
+            listed: Listed::new(fleet.clone(), &settings.components),
         };
         workers.spawn(
             "reload",

@@ -6,6 +6,7 @@ pub mod client;
 pub mod clock;
 pub mod config;
 pub mod exposition;
+pub mod files;
 pub mod grpc;
 pub mod health_protocol;
 pub mod histogram;

@@ -3,6 +3,8 @@
 //! The numbers come from one answer of the hub, so they agree with each other; a registry of
 //! counters that live on their own could not promise that.
 
+use std::collections::BTreeMap;
+
 use service_kit::exposition::Page;
 use service_kit::http::Exposition;
 use service_kit::{panics, traces};
@@ -10,7 +12,7 @@ use service_kit::{panics, traces};
 use super::convert::success_rate;
 use crate::health::report::{HealthReport, LifecycleReport, State};
 use crate::hub::api::Identity;
-use crate::hub::event::{HubReport, Stages};
+use crate::hub::event::{CloseReason, DROPPED_AT_SHUTDOWN, HubReport, Stages};
 
 const STATES: [State; 6] = [
     State::Uninitialized,
@@ -65,6 +67,17 @@ fn gauges(page: &mut Page, all: &[(&str, &str, f64)]) {
     }
 }
 
+/// Counts by reason, 0 for those that have not been: a series that begins with its first count shows
+/// no increase by it.
+fn with_absent(
+    reasons: impl IntoIterator<Item = &'static str>,
+    counts: &BTreeMap<&'static str, u64>,
+) -> BTreeMap<&'static str, u64> {
+    let mut all: BTreeMap<_, _> = reasons.into_iter().map(|reason| (reason, 0)).collect();
+    all.extend(counts);
+    all
+}
+
 fn stages(page: &mut Page, name: &str, what: &str, stages: &Stages) {
     let all = [
         ("accepted", "taken in", stages.accepted),
@@ -90,8 +103,8 @@ fn stages(page: &mut Page, name: &str, what: &str, stages: &Stages) {
     }
     let help = format!("{what} given up after they were accepted.");
     let mut dropped = page.counter(&format!("{name}_dropped"), &help);
-    for (reason, count) in &stages.dropped {
-        dropped.count(&[("reason", reason)], *count);
+    for (reason, count) in with_absent([DROPPED_AT_SHUTDOWN], &stages.dropped) {
+        dropped.count(&[("reason", reason)], count);
     }
     let help = format!("{what} kept and not written to any reader yet.");
     page.gauge(&format!("{name}_pending"), &help)
@@ -136,8 +149,9 @@ fn flow(page: &mut Page, hub: &HubReport) {
     );
     let help = "Readers that the bridge closed.";
     let mut closed = page.counter("bridge_connections_closed_by_bridge", help);
-    for (reason, count) in &hub.closes_by_reason {
-        closed.count(&[("reason", reason)], *count);
+    let reasons = CloseReason::ALL.map(CloseReason::name);
+    for (reason, count) in with_absent(reasons, &hub.closes_by_reason) {
+        closed.count(&[("reason", reason)], count);
     }
     let help = "From taking an event in to writing it to a reader that was there before.";
     page.histogram("bridge_delivery_delay_seconds", help, &hub.delivery_delay);
@@ -325,7 +339,9 @@ mod tests {
         for sample in [
             "bridge_events_accepted_total 7",
             "bridge_events_dropped_total{reason=\"thread_forgotten\"} 2",
+            "bridge_events_dropped_total{reason=\"shutdown\"} 0",
             "bridge_connections_closed_by_bridge_total{reason=\"too_slow\"} 3",
+            "bridge_connections_closed_by_bridge_total{reason=\"silent\"} 0",
             "bridge_state{state=\"degraded\"} 1",
             "bridge_state{state=\"active\"} 0",
             "bridge_oldest_pending_age_seconds 1.5",

@@ -121,6 +121,9 @@ pub(crate) struct Encoding {
     pub(crate) transport: Transport,
 }
 
+/// Why events that were never delivered end with the process.
+pub(crate) const DROPPED_AT_SHUTDOWN: &str = "shutdown";
+
 /// Why the bridge closes a reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum CloseReason {
@@ -147,6 +150,20 @@ pub(crate) enum CloseReason {
 }
 
 impl CloseReason {
+    /// Every one.
+    pub(crate) const ALL: [Self; 10] = [
+        Self::Unauthenticated,
+        Self::Expired,
+        Self::Forbidden,
+        Self::TooSlow,
+        Self::Draining,
+        Self::TooManyConnections,
+        Self::ProtocolError,
+        Self::TooManyMessages,
+        Self::MessageTooBig,
+        Self::Silent,
+    ];
+
     /// The WebSocket close code.
     pub(crate) const fn code(self) -> u16 {
         match self {

@@ -7,14 +7,12 @@ use std::time::Instant;
 use service_kit::clock::Now;
 
 use super::connections::spread;
-use super::event::CloseReason;
+use super::event::{CloseReason, DROPPED_AT_SHUTDOWN};
 use super::ledger::Step;
 use super::state::Hub;
 use super::thread::ThreadKey;
 use super::waiting::Waiting;
 
-/// Why events that were never delivered end with the process.
-pub(crate) const DROPPED_AT_SHUTDOWN: &str = "shutdown";
 /// Batches in which readers leave at the drain, at the most.
 const MAX_DRAIN_BATCHES: usize = 20;
 /// Readers that may leave in one go: a server takes so many handshakes without being felt.

@@ -138,6 +138,7 @@ fn report(proven: bool) -> SelfReport {
         audits: 0,
         audits_by_verdict: [].into(),
         findings_open: [].into(),
+        findings_in_maintenance: [].into(),
         findings_opened: 0,
         findings_resolved: 0,
         events_witnessed: 0,

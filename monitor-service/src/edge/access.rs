@@ -1,8 +1,9 @@
 //! What the monitor's doors take: which method, and of witnesses which thread.
 
-use monitorable::monitor::v1::ReportEventsRequest;
-use service_kit::access::{Action, Identity, Rule};
+use service_kit::access::{Action, Identity, Role, Rule};
 use tonic::Status;
+
+use crate::domain::{Vantage, WitnessReport};
 
 /// What a gRPC method takes of its caller.
 pub(crate) fn rule(path: &str) -> Rule {
@@ -20,34 +21,43 @@ pub(crate) fn rule(path: &str) -> Rule {
     }
 }
 
-/// Whether this witness may report these threads; `None` is everybody. What it may neither read
-/// nor write it cannot have seen.
+/// A witness's report in its own name; `None` is everybody. What it may not write to it cannot have
+/// sent, and what it may not read cannot have come to it. An observer of the same name that somebody
+/// else speaks for is another one.
 ///
 /// # Errors
-/// `PERMISSION_DENIED` with the first thread that is not allowed.
-pub(crate) fn may_report(
+/// `PERMISSION_DENIED` with the side or the first thread that is not allowed.
+pub(crate) fn in_its_name(
     identity: Option<&Identity>,
-    report: &ReportEventsRequest,
-) -> Result<(), Status> {
+    mut report: WitnessReport,
+) -> Result<WitnessReport, Status> {
     let Some(identity) = identity else {
-        return Ok(());
+        return Ok(report);
     };
-    let events = report.events.iter().map(|event| &event.thread_id);
-    for thread_id in events.chain(&report.reading) {
-        identity.may(Action::Witness(thread_id)).map_err(|denied| {
+    let role = match report.vantage {
+        Vantage::Producer => Role::Agent,
+        Vantage::Consumer => Role::Reader,
+    };
+    let seen = report.sightings.iter().map(|sighting| &sighting.thread_id);
+    let threads = seen.chain(&report.reading);
+    let witnessed = threads.map(|thread_id| Action::Witness(role, thread_id));
+    for action in [Action::ReportAs(role)].into_iter().chain(witnessed) {
+        identity.may(action).map_err(|denied| {
             tracing::info!(%denied, "refused: not allowed");
             Status::permission_denied(denied.to_string())
         })?;
     }
-    Ok(())
+    report.observer_id = format!("{}/{}", identity.name, report.observer_id);
+    Ok(report)
 }
 
 #[cfg(test)]
 mod tests {
-    use monitorable::monitor::v1::ObservedEvent;
-    use service_kit::access::{Credential, Grants, Role, Threads};
+    use monitorable::monitor::v1 as wire;
+    use service_kit::access::{Credential, Grants, Threads};
 
     use super::*;
+    use crate::edge::validate::report::report;
 
     #[test]
     fn looking_is_not_changing() {
@@ -70,35 +80,85 @@ mod tests {
         assert_eq!(super::rule("/grpc.health.v1.Health/Watch"), Rule::Open);
     }
 
-    #[test]
-    fn a_witness_reports_its_own_threads() {
-        let identity = |read: Threads| Identity {
-            name: "reader".into(),
+    fn identity(name: &str, roles: &[Role], read: Threads, write: Threads) -> Identity {
+        Identity {
+            name: name.into(),
             credential: Credential::Token,
             grants: Grants {
-                roles: vec![Role::Reader],
+                roles: roles.to_vec(),
                 read,
-                write: Threads::default(),
+                write,
             },
             expires: None,
-        };
-        let event = ObservedEvent {
-            thread_id: "chat".to_owned(),
-            ..ObservedEvent::default()
-        };
-        let saw = ReportEventsRequest {
-            events: vec![event],
-            ..ReportEventsRequest::default()
-        };
-        let reads = ReportEventsRequest {
-            reading: vec!["chat".to_owned()],
-            ..ReportEventsRequest::default()
-        };
-        for report in [saw, reads] {
-            assert!(may_report(Some(&identity(Threads::all())), &report).is_ok());
-            let refused = may_report(Some(&identity(Threads::default())), &report).unwrap_err();
-            assert_eq!(refused.code(), tonic::Code::PermissionDenied);
-            assert!(may_report(None, &report).is_ok());
         }
+    }
+
+    /// One that saw an event of a thread, one that reads it, and one that leaves.
+    fn reports(vantage: wire::Vantage) -> [WitnessReport; 3] {
+        let event = wire::ObservedEvent {
+            event_id: "e".to_owned(),
+            thread_id: "chat".to_owned(),
+            run_id: "r".to_owned(),
+            r#type: "agent_started".to_owned(),
+            ..wire::ObservedEvent::default()
+        };
+        let of = |request: wire::ReportEventsRequest| {
+            let request = wire::ReportEventsRequest {
+                observer_id: "o".to_owned(),
+                component_id: "bridge".to_owned(),
+                vantage: vantage.into(),
+                ..request
+            };
+            report(request).unwrap()
+        };
+        let reading = match vantage {
+            wire::Vantage::Consumer => vec!["chat".to_owned()],
+            _ => Vec::new(),
+        };
+        [
+            of(wire::ReportEventsRequest {
+                events: vec![event],
+                ..wire::ReportEventsRequest::default()
+            }),
+            of(wire::ReportEventsRequest {
+                reading,
+                ..wire::ReportEventsRequest::default()
+            }),
+            of(wire::ReportEventsRequest {
+                sign_off: true,
+                ..wire::ReportEventsRequest::default()
+            }),
+        ]
+    }
+
+    #[test]
+    fn a_witness_speaks_for_its_own_side_and_its_own_threads() {
+        let (producer, consumer) = (wire::Vantage::Producer, wire::Vantage::Consumer);
+        let all = Threads::all;
+        let agent = identity("a", &[Role::Agent], all(), all());
+        let reader = identity("r", &[Role::Reader], all(), all());
+        let other = identity("r", &[Role::Reader], Threads::default(), all());
+        let refusals = |identity: Option<&Identity>, vantage| {
+            reports(vantage).map(|report| in_its_name(identity, report).is_err())
+        };
+        assert_eq!(refusals(Some(&agent), producer), [false; 3]);
+        assert_eq!(refusals(Some(&agent), consumer), [true; 3]);
+        assert_eq!(refusals(Some(&reader), consumer), [false; 3]);
+        assert_eq!(refusals(Some(&reader), producer), [true; 3]);
+        assert_eq!(refusals(Some(&other), consumer), [true, true, false]);
+        assert_eq!(refusals(None, consumer), [false; 3]);
+    }
+
+    #[test]
+    fn nobody_speaks_for_an_observer_of_somebody_else() {
+        let [_, _, leaves] = reports(wire::Vantage::Consumer);
+        let names = ["one", "two"].map(|name| {
+            let reader = identity(name, &[Role::Reader], Threads::all(), Threads::default());
+            in_its_name(Some(&reader), leaves.clone())
+                .unwrap()
+                .observer_id
+        });
+        assert_eq!(names, ["one/o", "two/o"]);
+        assert_eq!(in_its_name(None, leaves).unwrap().observer_id, "o");
     }
 }

@@ -5,7 +5,7 @@ use monitorable::monitor::v1::{ReportEventsRequest, ReportEventsResponse};
 use service_kit::access::{Identity, identity_of};
 use tonic::{Request, Response, Status};
 
-use super::access::may_report;
+use super::access::in_its_name;
 use super::convert::timestamp;
 use super::validate::report::report;
 use crate::fleet::api::{Command, FleetHandle};
@@ -24,14 +24,13 @@ impl EvidenceService {
 /// Checks a report and hands it in; gRPC and HTTP both come through here.
 ///
 /// # Errors
-/// PERMISSION_DENIED naming the thread, INVALID_ARGUMENT naming the field, UNAVAILABLE where the fleet does not answer.
+/// INVALID_ARGUMENT naming the field, PERMISSION_DENIED naming the side or the thread, UNAVAILABLE where the fleet does not answer.
 pub(crate) async fn take_report(
     fleet: &FleetHandle,
     request: ReportEventsRequest,
     identity: Option<&Identity>,
 ) -> Result<ReportEventsResponse, Status> {
-    may_report(identity, &request)?;
-    let report = report(request)?;
+    let report = in_its_name(identity, report(request)?)?;
     let (outcome, received) = fleet.ask(|reply| Command::Report { report, reply }).await?;
     Ok(ReportEventsResponse {
         recorded: outcome.recorded,

@@ -345,6 +345,7 @@ mod tests {
             audits: 0,
             audits_by_verdict: BTreeMap::new(),
             findings_open: BTreeMap::new(),
+            findings_in_maintenance: BTreeMap::new(),
             findings_opened: 0,
             findings_resolved: 0,
             events_witnessed: 0,

@@ -78,6 +78,8 @@ impl<P: Probes> Actor<P> {
         state.turn(now);
         // A caller that no longer waits needs no answer.
         match command {
+            // Whoever gave up was told that it failed, and must not find it done later.
+            Command::Register { reply, .. } if reply.is_closed() => {}
             Command::Register { target, reply } => {
                 let _ = reply.send(state.register(target, now));
             }

@@ -142,7 +142,10 @@ pub(crate) struct SelfReport {
     pub(crate) components: u64,
     pub(crate) audits: u64,
     pub(crate) audits_by_verdict: BTreeMap<&'static str, u64>,
+    /// By rule and severity.
     pub(crate) findings_open: BTreeMap<(&'static str, &'static str), u64>,
+    /// Those of them whose component is in maintenance.
+    pub(crate) findings_in_maintenance: BTreeMap<(&'static str, &'static str), u64>,
     pub(crate) findings_opened: u64,
     pub(crate) findings_resolved: u64,
     pub(crate) events_witnessed: u64,

@@ -1,5 +1,6 @@
 //! What can be asked of the fleet.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use service_kit::clock::Now;
@@ -122,6 +123,17 @@ impl FleetState {
         }
     }
 
+    fn findings_in_maintenance(&self) -> BTreeMap<(&'static str, &'static str), u64> {
+        let maintained = self
+            .every()
+            .filter(|component| component.maintenance.is_some());
+        let mut counts = BTreeMap::new();
+        for (finding, ..) in maintained.flat_map(|component| component.incidents.open()) {
+            *counts.entry(finding.key()).or_default() += 1;
+        }
+        counts
+    }
+
     /// What the monitor says of itself.
     pub(crate) fn self_report(&mut self, now: Now) -> SelfReport {
         self.report_sequence += 1;
@@ -149,6 +161,7 @@ impl FleetState {
             audits: self.totals.audits,
             audits_by_verdict: self.totals.audits_by_verdict.clone(),
             findings_open: open.map(|(key, number)| (*key, *number)).collect(),
+            findings_in_maintenance: self.findings_in_maintenance(),
             findings_opened: self.totals.findings_opened,
             findings_resolved: self.totals.findings_resolved,
             events_witnessed: self.totals.events_witnessed,

@@ -72,12 +72,22 @@ fn audits(page: &mut Page, report: &SelfReport) {
 }
 
 fn findings(page: &mut Page, report: &SelfReport) {
-    let mut family = page.gauge(
-        "monitor_findings_open",
-        "Findings open now, by rule and severity.",
-    );
-    for ((rule, severity), count) in &report.findings_open {
-        family.count(&[("rule", rule), ("severity", severity)], *count);
+    let maintained = |key| {
+        let count = report.findings_in_maintenance.get(key);
+        count.copied().unwrap_or_default()
+    };
+    let help = "Findings open now of components that are not in maintenance.";
+    let mut family = page.gauge("monitor_findings_open", help);
+    for (key, count) in &report.findings_open {
+        let (rule, severity) = key;
+        let announced = count.saturating_sub(maintained(key));
+        family.count(&[("rule", rule), ("severity", severity)], announced);
+    }
+    let help = "Findings open now of components that are in maintenance.";
+    let mut family = page.gauge("monitor_findings_in_maintenance", help);
+    for key in report.findings_open.keys() {
+        let (rule, severity) = key;
+        family.count(&[("rule", rule), ("severity", severity)], maintained(key));
     }
     page.counter("monitor_findings_opened", "Findings ever opened.")
         .count(&[], report.findings_opened);
@@ -145,6 +155,12 @@ fn components(page: &mut Page, views: &[ComponentView]) {
         family.value(&[("component", &*view.target.component_id)], view.score);
     }
     canaries(page, shown);
+    let help = "1 where a component has an open maintenance window, else 0.";
+    let mut family = page.gauge("monitor_component_in_maintenance", help);
+    for view in shown {
+        let open = u64::from(view.maintenance_end.is_some());
+        family.count(&[("component", &*view.target.component_id)], open);
+    }
     let maintained = views.iter().filter(|view| view.maintenance_end.is_some());
     page.gauge(
         "monitor_components_in_maintenance",
@@ -286,6 +302,7 @@ mod tests {
             audits: 3,
             audits_by_verdict: BTreeMap::from([("VERDICT_DOWN", 3)]),
             findings_open: BTreeMap::from([(("black_hole", "critical"), 2)]),
+            findings_in_maintenance: BTreeMap::from([(("black_hole", "critical"), 1)]),
             findings_opened: 2,
             findings_resolved: 0,
             events_witnessed: 9,
@@ -342,7 +359,9 @@ mod tests {
         for line in [
             "monitor_audits_total{verdict=\"VERDICT_DOWN\"} 3",
             "monitor_audits_total{verdict=\"VERDICT_HEALTHY\"} 0",
-            "monitor_findings_open{rule=\"black_hole\",severity=\"critical\"} 2",
+            "monitor_findings_open{rule=\"black_hole\",severity=\"critical\"} 1",
+            "monitor_findings_in_maintenance{rule=\"black_hole\",severity=\"critical\"} 1",
+            "monitor_component_in_maintenance{component=\"c0\"} 0",
             "monitor_component_verdict{component=\"c0\",verdict=\"VERDICT_DOWN\"} 1",
             "monitor_evidence_events_total 9",
             "monitor_canary_runs_total{component=\"c0\",result=\"whole\"} 7",

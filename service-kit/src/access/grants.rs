@@ -19,6 +19,16 @@ pub enum Role {
     Admin,
 }
 
+impl Role {
+    /// The side that it sees, its name, and the list of its threads.
+    const fn side(self) -> (&'static str, &'static str, &'static str) {
+        match self {
+            Self::Agent => ("producer", "agent", "write"),
+            Self::Reader | Self::Monitor | Self::Admin => ("consumer", "reader", "read"),
+        }
+    }
+}
+
 /// Which threads: whole names, or beginnings that end with `*`. Empty: none.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
@@ -96,8 +106,10 @@ pub enum Action<'a> {
     Write(&'a str),
     /// Read this thread.
     Read(&'a str),
-    /// Report what was seen of this thread.
-    Witness(&'a str),
+    /// Report what was seen of this thread: as an agent what it sent, as a reader what came.
+    Witness(Role, &'a str),
+    /// Report so, of no thread.
+    ReportAs(Role),
     /// Send events in, to threads that are looked at one by one.
     Publish,
     /// Report what was seen, of threads that are looked at one by one.
@@ -126,7 +138,7 @@ impl Action<'_> {
         match self {
             Self::Write(thread) => Self::Write(&thread[..short(thread)]),
             Self::Read(thread) => Self::Read(&thread[..short(thread)]),
-            Self::Witness(thread) => Self::Witness(&thread[..short(thread)]),
+            Self::Witness(role, thread) => Self::Witness(role, &thread[..short(thread)]),
             other => other,
         }
     }
@@ -140,9 +152,16 @@ impl Action<'_> {
             Self::Read(thread) => format!(
                 "read thread {thread:?}: that takes the role reader and a pattern in its read list"
             ),
-            Self::Witness(thread) => format!(
-                "report thread {thread:?}: that takes the role agent with a pattern in its write list, or reader with one in its read list"
-            ),
+            Self::Witness(role, thread) => {
+                let (side, role, list) = role.side();
+                format!(
+                    "report thread {thread:?} as a {side}: that takes the role {role} and a pattern in its {list} list"
+                )
+            }
+            Self::ReportAs(role) => {
+                let (side, role, _) = role.side();
+                format!("report as a {side}: that takes the role {role}")
+            }
             Self::Publish => "hand events in: that takes the role agent".to_owned(),
             Self::Report => "report events: that takes the role agent or reader".to_owned(),
             Self::Probe => "use synthetic threads: that takes the role monitor".to_owned(),
@@ -173,10 +192,9 @@ impl Identity {
             || match action {
                 Action::Write(thread) => is(Role::Agent) && write.contain(thread),
                 Action::Read(thread) => is(Role::Reader) && read.contain(thread),
-                Action::Witness(thread) => {
-                    is(Role::Agent) && write.contain(thread)
-                        || is(Role::Reader) && read.contain(thread)
-                }
+                Action::Witness(Role::Agent, thread) => is(Role::Agent) && write.contain(thread),
+                Action::Witness(role, thread) => is(role) && read.contain(thread),
+                Action::ReportAs(role) => is(role),
                 // A monitor publishes too, to its own threads.
                 Action::Publish => is(Role::Agent) || is(Role::Monitor),
                 Action::Report => is(Role::Agent) || is(Role::Reader),
@@ -220,8 +238,18 @@ mod tests {
             (Action::Write("one-more"), [false, false, false]),
             (Action::Read("chat-7"), [false, true, false]),
             (Action::Read("chat-77"), [false, false, false]),
-            (Action::Witness("chat-7"), [true, true, false]),
-            (Action::Witness("chat-8"), [true, false, false]),
+            (Action::Witness(Role::Agent, "chat-7"), [true, false, false]),
+            (Action::Witness(Role::Agent, "two"), [false, false, false]),
+            (
+                Action::Witness(Role::Reader, "chat-7"),
+                [false, true, false],
+            ),
+            (
+                Action::Witness(Role::Reader, "chat-8"),
+                [false, false, false],
+            ),
+            (Action::ReportAs(Role::Agent), [true, false, false]),
+            (Action::ReportAs(Role::Reader), [false, true, false]),
             (Action::Publish, [true, false, true]),
             (Action::Report, [true, true, false]),
             (Action::Probe, [false, false, true]),

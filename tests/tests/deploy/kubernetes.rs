@@ -23,10 +23,19 @@ const OVERLAYS: [&str; 3] = ["central", "sidecar", "scaled"];
 /// Values of the chart that together use every part of it.
 const VALUES: [&str; 4] = [
     "serviceMonitor.enabled=true,networkPolicy.egress[0].ports[0].port=4317",
-    "bridge.enabled=false,agent.enabled=true,agent.monitorBeside=true",
-    "bridge.autoscaling.enabled=true,bridge.settings.BRIDGE_HUB_CONNECTIONS=100000",
+    SIDECARS,
+    "bridge.autoscaling.enabled=true,bridge.settings.BRIDGE_HUB_CONNECTIONS=100000,\
+     bridge.settings.BRIDGE_LOG_FORMAT=text",
     "networkPolicy.enabled=false,monitor.enabled=false,bridge.nodeSelector.disk=ssd",
 ];
+
+/// An agent with everything of its own.
+const SIDECARS: &str = "bridge.enabled=false,agent.enabled=true,agent.monitorBeside=true,\
+    agent.env[0].name=TOKEN,agent.env[0].value=x,agent.ports[0].name=web,\
+    agent.ports[0].containerPort=3000,agent.volumes[0].name=tmp,\
+    agent.volumes[0].emptyDir.medium=Memory,agent.volumeMounts[0].name=tmp,\
+    agent.volumeMounts[0].mountPath=/tmp,serviceMonitor.enabled=true,\
+    serviceMonitor.labels.release=prometheus";
 
 /// Set by `cargo xtask kubernetes`, which builds the monitor with the feature that this takes.
 const ASKED_FOR: &str = "MONITORABLE_KUBERNETES";
@@ -135,6 +144,9 @@ async fn the_api_server_accepts_every_overlay_and_the_chart() {
         .map(|item| item["metadata"]["name"].as_str().unwrap())
         .collect();
     assert_eq!(names, ["bridge-service", "monitor-service"]);
+    let of_sidecars = rendered.iter().find(|(name, _)| name == SIDECARS);
+    cluster.apply(&of_sidecars.unwrap().1).await;
+    assert_eq!(scraped(&cluster).await, 4);
     // Each of them can say no.
     let rooted = central.replace("runAsNonRoot: true", "runAsNonRoot: false");
     let answer = cluster.accepts(&rooted).await;
@@ -148,6 +160,27 @@ async fn the_api_server_accepts_every_overlay_and_the_chart() {
     let file = schemas.path().join("misspelt.yaml");
     std::fs::write(&file, &misspelt).unwrap();
     conforms(&file, schemas.path()).await.expect(1);
+}
+
+/// How many ServiceMonitors there are; each selects a service with the port that it scrapes.
+async fn scraped(cluster: &Cluster) -> usize {
+    let monitors = "/apis/monitoring.coreos.com/v1/namespaces/monitorable/servicemonitors";
+    let monitors = cluster.get(monitors).await;
+    let monitors = monitors["items"].as_array().unwrap();
+    for monitor in monitors {
+        let labels = monitor["spec"]["selector"]["matchLabels"].as_object();
+        let labels = labels.unwrap().iter();
+        let labels: Vec<String> = labels
+            .map(|(key, value)| format!("{key}%3D{}", value.as_str().unwrap()))
+            .collect();
+        let selector = labels.join("%2C").replace('/', "%2F");
+        let services = format!("/api/v1/namespaces/monitorable/services?labelSelector={selector}");
+        let services = cluster.get(&services).await;
+        let services = services["items"].as_array().unwrap().iter();
+        let mut ports = services.flat_map(|service| service["spec"]["ports"].as_array().unwrap());
+        assert!(ports.any(|port| port["name"] == "http"), "{monitor}");
+    }
+    monitors.len()
 }
 
 async fn conforms(file: &Path, schemas: &Path) -> command::Ended {

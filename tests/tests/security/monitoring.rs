@@ -51,12 +51,16 @@ async fn looking_changing_and_reporting_are_three_things() {
         );
     }
     let mut evidence = EvidenceClient::new(monitor.channel());
-    for (token, thread_id, expected) in [
-        ("", "chat-1", Code::Unauthenticated),
-        (AGENT, "chat-1", Code::Ok),
-        (READER, "chat-1", Code::Ok),
-        (READER, "chat-2", Code::PermissionDenied),
-        (MONITOR, "chat-1", Code::PermissionDenied),
+    let (sent, came) = (Vantage::Producer, Vantage::Consumer);
+    for (token, vantage, thread_id, expected) in [
+        ("", sent, "chat-1", Code::Unauthenticated),
+        (AGENT, sent, "chat-1", Code::Ok),
+        (AGENT, sent, "mail-1", Code::PermissionDenied),
+        (AGENT, came, "chat-1", Code::PermissionDenied),
+        (READER, came, "chat-1", Code::Ok),
+        (READER, came, "chat-2", Code::PermissionDenied),
+        (READER, sent, "chat-1", Code::PermissionDenied),
+        (MONITOR, came, "chat-1", Code::PermissionDenied),
     ] {
         let event = ObservedEvent {
             event_id: "e".to_owned(),
@@ -68,7 +72,7 @@ async fn looking_changing_and_reporting_are_three_things() {
         };
         let report = ReportEventsRequest {
             observer_id: "o".to_owned(),
-            vantage: Vantage::Consumer.into(),
+            vantage: vantage.into(),
             events: vec![event],
             ..ReportEventsRequest::default()
         };

@@ -45,14 +45,17 @@ livenessProbe:
   grpc: { port: {{ .port }}, service: liveness }
   periodSeconds: 5
   timeoutSeconds: 3
+{{- if not .unready }}
 readinessProbe:
   grpc: { port: {{ .port }}, service: readiness }
   periodSeconds: 2
   timeoutSeconds: 2
 {{- end }}
+{{- end }}
 
+{{/* Environment variables: those of the values go before these. */}}
 {{- define "settings" -}}
-{{- range $name, $value := . }}
+{{- range $name, $value := merge (deepCopy .values) .usual }}
 - { name: {{ $name }}, value: {{ $value | quote }} }
 {{- end }}
 {{- end }}
@@ -63,12 +66,10 @@ imagePullPolicy: {{ .Values.bridge.image.pullPolicy }}
 env:
   # The id under which the monitor knows it.
   - { name: BRIDGE_COMPONENT_ID, valueFrom: { fieldRef: { fieldPath: metadata.name } } }
-  - { name: BRIDGE_GRPC_LISTEN, value: "[::]:50051" }
-  - { name: BRIDGE_HTTP_LISTEN, value: "[::]:8080" }
-  - { name: BRIDGE_LOG_FORMAT, value: json }
+  {{- $usual := dict "BRIDGE_GRPC_LISTEN" "[::]:50051" "BRIDGE_HTTP_LISTEN" "[::]:8080" "BRIDGE_LOG_FORMAT" "json" }}
   # Who may publish, read and audit.
-  - { name: BRIDGE_AUTH_ACCESS_FILE, value: /etc/bridge-secret/access.toml }
-  {{- include "settings" .Values.bridge.settings | nindent 2 }}
+  {{- $_ := set $usual "BRIDGE_AUTH_ACCESS_FILE" "/etc/bridge-secret/access.toml" }}
+  {{- include "settings" (dict "values" .Values.bridge.settings "usual" $usual) | nindent 2 }}
 volumeMounts:
   - { name: bridge-secret, mountPath: /etc/bridge-secret, readOnly: true }
 ports:
@@ -97,16 +98,17 @@ volumeMounts:
 {{- end }}
 
 {{- define "monitor.env" -}}
-- { name: MONITOR_CONFIG, value: /etc/monitor/monitor.toml }
-- { name: MONITOR_GRPC_LISTEN, value: "[::]:50061" }
-- { name: MONITOR_HTTP_LISTEN, value: "[::]:8090" }
-- { name: MONITOR_LOG_FORMAT, value: json }
+{{- $usual := dict "MONITOR_CONFIG" "/etc/monitor/monitor.toml" "MONITOR_LOG_FORMAT" "json" }}
+{{- $_ := set $usual "MONITOR_GRPC_LISTEN" "[::]:50061" }}
+{{- $_ := set $usual "MONITOR_HTTP_LISTEN" "[::]:8090" }}
 # Who may look, register and report.
-- { name: MONITOR_AUTH_ACCESS_FILE, value: /etc/monitor-secret/access.toml }
+{{- $_ := set $usual "MONITOR_AUTH_ACCESS_FILE" "/etc/monitor-secret/access.toml" }}
+# For commands inside the pod: kubectl exec … -- /monitor-service findings --open
+{{- $_ := set $usual "MONITOR_TOKEN_FILE" "/etc/monitor-secret/token" }}
 {{- $secret := .Values.monitor.existingSecret }}
 {{- range $name, $key := dict "MONITOR_ALERT_WEBHOOK_URL" "webhook-url" "MONITOR_ALERT_DEAD_MAN_URL" "dead-man-url" }}
 - name: {{ $name }}
   valueFrom: { secretKeyRef: { name: {{ $secret }}, key: {{ $key }}, optional: true } }
 {{- end }}
-{{- include "settings" .Values.monitor.settings }}
+{{- include "settings" (dict "values" .Values.monitor.settings "usual" $usual) }}
 {{- end }}
