@@ -4,7 +4,7 @@
 //! it is the pattern of each component that is found.
 
 use std::collections::{BTreeSet, HashSet};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -68,10 +68,12 @@ pub(super) struct Place {
 }
 
 /// Stands for every place while a table is checked.
-const ANYWHERE: Place = Place {
-    address: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1),
-    pod: String::new(),
-};
+fn anywhere() -> Place {
+    Place {
+        address: SocketAddr::from(([127, 0, 0, 1], 1)),
+        pod: "pod".to_owned(),
+    }
+}
 
 /// How a place becomes a component.
 #[derive(Clone, Debug, PartialEq)]
@@ -154,7 +156,7 @@ impl Reader<'_> {
         let (way, scheme, usual_id) = self.way()?;
         let component_id = component_id.unwrap_or_else(|| usual_id.to_owned());
         self.check_id(&component_id, usual_id == "{pod}")?;
-        let endpoint = format!("{scheme}://{}", ANYWHERE.address);
+        let endpoint = format!("{scheme}://{}", anywhere().address);
         self.table.insert("component_id".to_owned(), "any".into());
         self.table.insert("endpoint".to_owned(), endpoint.into());
         let template = Template {
@@ -164,7 +166,7 @@ impl Reader<'_> {
             pattern: components::read(self.path, self.table, probe, follow)?,
             path: self.path.to_owned(),
         };
-        template.target(&ANYWHERE)?;
+        template.target(&anywhere())?;
         Ok(Discovery {
             way,
             keep,
@@ -343,6 +345,20 @@ mod tests {
         ] {
             assert!(found.contains(part), "{part} is missing from {found}");
         }
+    }
+
+    #[cfg(feature = "kubernetes")]
+    #[test]
+    fn each_pod_of_the_slices_is_a_component() {
+        let text = "[[discovery]]\nname = 'pods'\nendpoint_slices = 'a=b'\n";
+        let discovery = load(text).unwrap().discovery.remove(0);
+        let place = Place {
+            address: "10.0.0.7:50051".parse().unwrap(),
+            pod: "bridge-1".to_owned(),
+        };
+        let target = discovery.template.target(&place).unwrap();
+        assert_eq!(&*target.component_id, "bridge-1");
+        assert_eq!(target.endpoint, "http://10.0.0.7:50051");
     }
 
     #[cfg(not(feature = "kubernetes"))]
