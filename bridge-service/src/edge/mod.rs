@@ -67,7 +67,8 @@ pub(crate) fn grpc_routes(
 ) -> Routes {
     let claims = Claims::new(hub.clone(), identity.clone(), door.reloads.clone());
     let claims = Arc::new(claims);
-    let routes = ingest::routes(hub.clone(), limits, draining, egress, door.clock)
+    let (guard, clock) = (door.guard.clone(), door.clock);
+    let routes = ingest::routes(hub.clone(), limits, draining, egress, guard, clock)
         .add_service(MonitorableService::server(hub.clone(), identity.clone()))
         .add_service(HealthProtocol::server(claims));
     let routes = if door.reflection {
