@@ -145,7 +145,7 @@ impl Service {
             access.guard(settings.readers_closed, clock),
             settings.origins,
             settings.readers,
-            settings.hub.retry_after,
+            &settings.hub,
             clock,
         ));
         let mut service = Self {

@@ -112,6 +112,7 @@ async fn one_reader_too_many_is_told_and_one_that_leaves_makes_room() {
     let headers = [("accept", "text/event-stream")];
     let stream = http::request(bridge.http, ::http::Method::GET, events, &headers, "").await;
     assert_eq!(stream.status, 429, "{stream:?}");
+    assert_eq!(stream.header("connection"), "close", "{stream:?}");
     still_reads(&bridge, &mut first, "run-1").await;
     first.close().await;
     eventually(SOON, "there is room again", || async {
