@@ -10,6 +10,7 @@ use service_kit::access::Guard;
 use service_kit::clock::Clock;
 use service_kit::rate::Rate;
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::origins::Origins;
@@ -44,6 +45,8 @@ pub(crate) struct Readers {
     pub(crate) limits: ReaderLimits,
     /// Least wait that a reader is told before it reconnects.
     pub(crate) retry_after: Duration,
+    /// Cancelled when the drain begins: whoever is not a reader of the hub yet is told here.
+    pub(crate) draining: CancellationToken,
     /// How long a reader has to take its goodbye.
     pub(crate) goodbye: Duration,
     pub(crate) sockets: Arc<Semaphore>,
@@ -59,6 +62,7 @@ impl Readers {
         origins: Origins,
         limits: ReaderLimits,
         hub_limits: &HubLimits,
+        draining: CancellationToken,
         clock: Clock,
     ) -> Self {
         let sockets = limits.max_sockets.min(Semaphore::MAX_PERMITS);
@@ -69,6 +73,7 @@ impl Readers {
             clock,
             limits,
             retry_after: hub_limits.retry_after,
+            draining,
             goodbye: hub_limits.goodbye,
             sockets: Arc::new(Semaphore::new(sockets)),
             tasks: TaskTracker::new(),
