@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::{EXIT_SOFTWARE, Stop, failed, say};
 use crate::config::Settings;
 use crate::edge::readers::{EVENTS_PATH, Readers};
-use crate::edge::{Door, grpc_routes, http_routes};
+use crate::edge::{Door, Ends, grpc_routes, http_routes};
 use crate::health;
 use crate::hub;
 use crate::hub::api::{HubHandle, Identity};
@@ -121,10 +121,7 @@ struct Service {
     hub: HubHandle,
     readers: Arc<Readers>,
     tasks: Tasks,
-    /// Cancelled when the drain begins: publish streams end.
-    draining: CancellationToken,
-    /// Cancelled when the readers are gone: the servers end.
-    servers_end: CancellationToken,
+    ends: Ends,
     drain_deadline: Duration,
 }
 
@@ -145,20 +142,21 @@ impl Service {
             clock,
             reloads: reloads.clone(),
         };
+        let ends = Ends::default();
         let readers = Arc::new(Readers::new(
             hub.clone(),
             access.guard(settings.readers_closed, clock),
             settings.origins,
             settings.readers,
-            settings.hub.retry_after,
+            &settings.hub,
+            ends.draining.clone(),
             clock,
         ));
         let mut service = Self {
             hub,
             readers,
             tasks: Tasks::new(),
-            draining: CancellationToken::new(),
-            servers_end: CancellationToken::new(),
+            ends,
             drain_deadline: settings.drain_deadline,
         };
         service.tasks.spawn("hub", hub_loop);
@@ -170,7 +168,6 @@ impl Service {
         let supervisor =
             health::supervise(service.hub.clone(), settings.health, reloads.clone(), clock);
         service.tasks.spawn("health", supervisor);
-        let draining = service.draining.clone();
         let egress = GetEgressResponse {
             http_port: listeners.http_address.port().into(),
             path: EVENTS_PATH.to_owned(),
@@ -180,13 +177,13 @@ impl Service {
             &service.hub,
             &identity,
             settings.ingest,
-            draining,
+            &service.ends,
             egress,
             &door,
         );
         service.serve_grpc(listeners.grpc, routes, settings.grpc_limits);
         let router = http_routes(&service.hub, &identity, service.readers.clone(), &door);
-        let end = service.servers_end.clone();
+        let end = service.ends.servers.clone();
         let server = http::serve(listeners.http, router, settings.http_limits, end);
         service.tasks.spawn("http", server);
         let changing = Changing {
@@ -210,7 +207,7 @@ impl Service {
     }
 
     fn serve_grpc(&mut self, port: Port, routes: tonic::service::Routes, limits: GrpcLimits) {
-        let server = grpc::serve(port, routes, limits, self.servers_end.clone());
+        let server = grpc::serve(port, routes, limits, self.ends.servers.clone());
         self.tasks.spawn("grpc", async move {
             if let Err(error) = server.await {
                 tracing::error!(%error, "the gRPC server failed");
@@ -245,11 +242,11 @@ impl Service {
     /// Readers first, while the ports still answer; then the servers. The hub and the health
     /// supervisor end with the process, so that probes are answered to the last.
     async fn end_in_order(&mut self) {
-        self.draining.cancel();
+        self.ends.draining.cancel();
         if let Err(error) = self.hub.drain().await {
             tracing::error!(%error, "the hub could not drain");
         }
-        self.servers_end.cancel();
+        self.ends.servers.cancel();
         self.readers.all_closed().await;
         for _ in SERVERS {
             self.tasks.next_ended().await;

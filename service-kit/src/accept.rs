@@ -28,7 +28,8 @@ pub struct AcceptLimits {
     pub max_connections: usize,
     /// Connections at once from one address. The next one is closed at once. 0: no such limit.
     pub max_per_address: usize,
-    /// How long the TLS handshake may take. Over it the connection is closed.
+    /// How long the TLS handshake may take, and on a gRPC port the first words of HTTP/2 with it.
+    /// Over it the connection is closed.
     pub handshake_timeout: Duration,
 }
 
@@ -50,6 +51,9 @@ pub struct Port {
     limits: AcceptLimits,
     permits: Arc<Semaphore>,
     addresses: Addresses,
+    /// Whether clients have to say that they speak HTTP/2 before they are let in: hyper waits for
+    /// that without an end, while it waits for the head of HTTP/1 with one.
+    http2: bool,
     /// Handshakes under way; they hold a permit each.
     handshakes: JoinSet<Option<Connection>>,
 }
@@ -66,6 +70,7 @@ impl Port {
                 limits.max_connections.min(Semaphore::MAX_PERMITS),
             )),
             addresses: Addresses::new(limits.max_per_address),
+            http2: false,
             handshakes: JoinSet::new(),
         }
     }
@@ -94,7 +99,7 @@ impl Port {
         }
     }
 
-    /// A plain connection is ready; one with TLS has to shake hands first.
+    /// A plain connection is ready where nothing has to be said first; any other has to shake hands.
     fn admit(
         &mut self,
         stream: TcpStream,
@@ -106,29 +111,40 @@ impl Port {
             tracing::debug!(%address, limit, "closed: this address has as many connections as are allowed");
             return None;
         };
-        let Some(tls) = &self.tls else {
+        let tls = self.tls.as_ref().map(|tls| tls.acceptor());
+        if tls.is_none() && !self.http2 {
             return Some(Connection::plain(stream, address, place, permit));
-        };
-        let accepting = tls.acceptor().accept(stream);
-        let timeout = self.limits.handshake_timeout;
-        self.handshakes.spawn(async move {
-            match tokio::time::timeout(timeout, accepting).await {
-                Ok(Ok(stream)) => Some(Connection::encrypted(stream, address, place, permit)),
-                Ok(Err(error)) => {
-                    tracing::info!(%address, %error, "closed: the TLS handshake failed");
-                    None
+        }
+        let (http2, timeout) = (self.http2, self.limits.handshake_timeout);
+        let shaking = async move {
+            let mut connection = match tls {
+                None => Connection::plain(stream, address, place, permit),
+                Some(tls) => {
+                    let stream = tls.accept(stream).await.inspect_err(
+                        |error| tracing::info!(%address, %error, "closed: the TLS handshake failed"),
+                    );
+                    Connection::encrypted(stream.ok()?, address, place, permit)
                 }
-                Err(_) => {
-                    tracing::debug!(%address, ?timeout, "closed: the TLS handshake took too long");
-                    None
-                }
+            };
+            if http2 && let Err(error) = connection.hear_preface().await {
+                tracing::debug!(%address, %error, "closed: the client has not spoken");
+                return None;
             }
+            Some(connection)
+        };
+        self.handshakes.spawn(async move {
+            let shaken = tokio::time::timeout(timeout, shaking).await;
+            shaken.unwrap_or_else(|_| {
+                tracing::debug!(%address, ?timeout, "closed: the handshake took too long");
+                None
+            })
         });
         None
     }
 
-    /// The connections one after the other, without an end.
-    pub(crate) fn into_stream(self) -> impl Stream<Item = std::io::Result<Connection>> {
+    /// The connections of a port that speaks HTTP/2, one after the other, without an end.
+    pub(crate) fn into_stream(mut self) -> impl Stream<Item = std::io::Result<Connection>> {
+        self.http2 = true;
         futures_util::stream::unfold(self, async |mut port| {
             let connection = port.accept().await;
             Some((Ok(connection), port))

@@ -16,6 +16,7 @@ use monitorable::grpc_health::v1::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 /// How often a Watch asks the working loop.
@@ -44,14 +45,18 @@ pub trait HealthSource: Send + Sync + 'static {
 pub struct HealthProtocol<S> {
     source: Arc<S>,
     watches: Arc<Semaphore>,
+    /// Cancelled when the server ends, which waits for its open streams.
+    ending: CancellationToken,
 }
 
 impl<S: HealthSource> HealthProtocol<S> {
-    /// The service, ready to be routed.
-    pub fn server(source: Arc<S>) -> HealthServer<Self> {
+    /// The service, ready to be routed. Once `ending` is cancelled each watch says that nothing is
+    /// served any more, and ends.
+    pub fn server(source: Arc<S>, ending: CancellationToken) -> HealthServer<Self> {
         HealthServer::new(Self {
             source,
             watches: Arc::new(Semaphore::new(MAX_WATCHES)),
+            ending,
         })
     }
 }
@@ -113,7 +118,8 @@ impl<S: HealthSource> Health for HealthProtocol<S> {
         })?;
         let (sender, receiver) = mpsc::channel(1);
         let service = request.into_inner().service;
-        tokio::spawn(watch(self.source.clone(), service, sender, permit));
+        let (source, ending) = (self.source.clone(), self.ending.clone());
+        tokio::spawn(watch(source, service, sender, ending, permit));
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
     }
 }
@@ -122,6 +128,7 @@ async fn watch<S: HealthSource>(
     source: Arc<S>,
     service: String,
     sender: mpsc::Sender<Result<HealthCheckResponse, Status>>,
+    ending: CancellationToken,
     _permit: OwnedSemaphorePermit,
 ) {
     if !known(&service) {
@@ -129,21 +136,29 @@ async fn watch<S: HealthSource>(
             status: ServingStatus::ServiceUnknown.into(),
         };
         if sender.send(Ok(unknown)).await.is_ok() {
-            sender.closed().await;
+            tokio::select! {
+                () = sender.closed() => {}
+                () = ending.cancelled() => {}
+            }
         }
         return;
     }
     let mut last = None;
     loop {
-        let serving = source.serving(&service).await;
+        let over = ending.is_cancelled();
+        let serving = !over && source.serving(&service).await;
         if last != Some(serving) {
             if sender.send(Ok(status(serving))).await.is_err() {
                 return;
             }
             last = Some(serving);
         }
+        if over {
+            return;
+        }
         tokio::select! {
             () = sender.closed() => return,
+            () = ending.cancelled() => {}
             () = tokio::time::sleep(WATCH_INTERVAL) => {}
         }
     }
@@ -169,6 +184,7 @@ mod tests {
         HealthProtocol {
             source: Arc::new(Switch(AtomicBool::new(false))),
             watches: Arc::new(Semaphore::new(1)),
+            ending: CancellationToken::new(),
         }
     }
 
@@ -206,6 +222,27 @@ mod tests {
         assert_eq!(first.status(), ServingStatus::ServiceUnknown);
         let second = tokio::time::timeout(Duration::from_secs(3_600), stream.next()).await;
         assert!(second.is_err(), "the stream ended or went on: {second:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_says_that_the_server_ends_and_ends_too() {
+        for (service, said) in [
+            (READINESS, &[ServingStatus::NotServing][..]),
+            (
+                LIVENESS,
+                &[ServingStatus::Serving, ServingStatus::NotServing],
+            ),
+            ("nobody", &[ServingStatus::ServiceUnknown]),
+        ] {
+            let protocol = protocol();
+            let mut stream = protocol.watch(ask(service)).await.unwrap().into_inner();
+            let mut heard = vec![stream.next().await.unwrap().unwrap().status()];
+            protocol.ending.cancel();
+            while let Some(message) = stream.next().await {
+                heard.push(message.unwrap().status());
+            }
+            assert_eq!(heard, said, "{service}");
+        }
     }
 
     #[tokio::test]

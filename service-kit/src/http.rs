@@ -42,6 +42,25 @@ impl Default for HttpLimits {
     }
 }
 
+/// Cuts the connection that a request came on; each request carries one as an extension.
+#[derive(Clone, Debug, Default)]
+pub struct Cut(CancellationToken);
+
+impl Cut {
+    /// Cuts the connection where it has not ended by then. Only for the last answer of a
+    /// connection, one that says `connection: close`: hyper asks for nothing more of an answer
+    /// while the peer takes nothing, so the answer cannot end the connection itself.
+    pub fn after(self, patience: Duration) {
+        // Without a runtime there is no connection either.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                tokio::time::sleep(patience).await;
+                self.0.cancel();
+            });
+        }
+    }
+}
+
 /// Serves until the shutdown, then at most the drain deadline longer.
 pub async fn serve(
     mut port: Port,
@@ -77,8 +96,11 @@ async fn serve_connection(
     // Given back when HTTP ends: an upgraded connection counts no more.
     let _permit = connection.take_permit();
     let peer = connection.peer().clone();
+    let cut = Cut::default();
+    let asked = cut.0.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(peer.clone());
+        request.extensions_mut().insert(cut.clone());
         router.clone().oneshot(request)
     });
     let connection = hyper::server::conn::http1::Builder::new()
@@ -88,15 +110,20 @@ async fn serve_connection(
         .serve_connection(TokioIo::new(connection), service)
         .with_upgrades();
     tokio::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = shutdown.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    let serving = async {
+        tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = shutdown.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
         }
     };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "an HTTP connection ended badly");
+    tokio::select! {
+        ended = serving => if let Err(error) = ended {
+            tracing::debug!(%error, "an HTTP connection ended badly");
+        },
+        () = asked.cancelled() => tracing::debug!("an HTTP connection was cut: its peer takes nothing"),
     }
 }
 

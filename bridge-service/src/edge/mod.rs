@@ -41,6 +41,15 @@ const SERVICES: [&str; 3] = [
     "grpc.health.v1.Health",
 ];
 
+/// What ends when.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ends {
+    /// Cancelled when the drain begins: nothing new is taken.
+    pub(crate) draining: CancellationToken,
+    /// Cancelled when the readers are gone: the servers end.
+    pub(crate) servers: CancellationToken,
+}
+
 /// Who comes in beside readers, and to what.
 #[derive(Clone, Debug)]
 pub(crate) struct Door {
@@ -55,21 +64,22 @@ pub(crate) struct Door {
     pub(crate) reloads: ReloadStatus,
 }
 
-/// The gRPC services. Open publish streams end once `draining` is cancelled; `egress` says where
-/// readers connect.
+/// The gRPC services. Open publish streams end once the drain begins; `egress` says where readers
+/// connect.
 pub(crate) fn grpc_routes(
     hub: &HubHandle,
     identity: &Identity,
     limits: IngestLimits,
-    draining: CancellationToken,
+    ends: &Ends,
     egress: GetEgressResponse,
     door: &Door,
 ) -> Routes {
     let claims = Claims::new(hub.clone(), identity.clone(), door.reloads.clone());
     let claims = Arc::new(claims);
-    let routes = ingest::routes(hub.clone(), limits, draining, egress, door.clock)
+    let (draining, guard, clock) = (ends.draining.clone(), door.guard.clone(), door.clock);
+    let routes = ingest::routes(hub.clone(), limits, draining, egress, guard, clock)
         .add_service(MonitorableService::server(hub.clone(), identity.clone()))
-        .add_service(HealthProtocol::server(claims));
+        .add_service(HealthProtocol::server(claims, ends.servers.clone()));
     let routes = if door.reflection {
         with_reflection(routes, &SERVICES)
     } else {

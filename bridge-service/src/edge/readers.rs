@@ -10,11 +10,13 @@ use service_kit::access::Guard;
 use service_kit::clock::Clock;
 use service_kit::rate::Rate;
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::origins::Origins;
 use super::{sse, websocket};
 use crate::hub::api::HubHandle;
+use crate::hub::limits::HubLimits;
 
 /// Where readers connect.
 pub(crate) const EVENTS_PATH: &str = "/v1/events";
@@ -43,6 +45,10 @@ pub(crate) struct Readers {
     pub(crate) limits: ReaderLimits,
     /// Least wait that a reader is told before it reconnects.
     pub(crate) retry_after: Duration,
+    /// Cancelled when the drain begins: whoever is not a reader of the hub yet is told here.
+    pub(crate) draining: CancellationToken,
+    /// How long a reader has to take its goodbye.
+    pub(crate) goodbye: Duration,
     pub(crate) sockets: Arc<Semaphore>,
     /// The tasks of upgraded sockets: no server waits for them (axum#3003).
     pub(crate) tasks: TaskTracker,
@@ -55,7 +61,8 @@ impl Readers {
         guard: Guard,
         origins: Origins,
         limits: ReaderLimits,
-        retry_after: Duration,
+        hub_limits: &HubLimits,
+        draining: CancellationToken,
         clock: Clock,
     ) -> Self {
         let sockets = limits.max_sockets.min(Semaphore::MAX_PERMITS);
@@ -65,7 +72,9 @@ impl Readers {
             origins,
             clock,
             limits,
-            retry_after,
+            retry_after: hub_limits.retry_after,
+            draining,
+            goodbye: hub_limits.goodbye,
             sockets: Arc::new(Semaphore::new(sockets)),
             tasks: TaskTracker::new(),
         }

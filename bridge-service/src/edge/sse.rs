@@ -5,6 +5,7 @@ use std::io::{Error, ErrorKind, Result};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
@@ -14,6 +15,7 @@ use futures_util::task::AtomicWaker;
 use http::request::Parts;
 use http::{StatusCode, header};
 use service_kit::access::{Identity, Lapse, unauthorized};
+use service_kit::http::Cut;
 use service_kit::request::carried;
 use tokio_stream::Stream;
 use tokio_util::task::AbortOnDropHandle;
@@ -29,6 +31,9 @@ use crate::hub::event::{CloseReason, Encoding, Subprotocol, Transport};
 /// thread's window, as it does where a socket is full.
 const MAX_WAITING_BYTES: usize = 64 * 1024;
 
+/// Nothing else comes over a connection that was given to the hub, so that it can be cut.
+const LAST_ANSWER: (header::HeaderName, &str) = (header::CONNECTION, "close");
+
 /// Answers a reader.
 pub(super) async fn open(readers: &Readers, request: &Parts) -> Response {
     match subscribe(readers, request).await {
@@ -36,6 +41,7 @@ pub(super) async fn open(readers: &Readers, request: &Parts) -> Response {
             let headers = [
                 (header::CONTENT_TYPE, "text/event-stream"),
                 (header::CACHE_CONTROL, "no-store"),
+                LAST_ANSWER,
             ];
             (headers, Body::from_stream(body)).into_response()
         }
@@ -62,7 +68,8 @@ async fn subscribe(
         None => wanted.position,
     };
     let wanted = Wanted { position, ..wanted };
-    let mut body = connect(readers, wanted).await.map_err(|error| {
+    let cut = request.extensions.get::<Cut>().cloned();
+    let mut body = connect(readers, wanted, cut).await.map_err(|error| {
         let status = match error {
             SubscribeError::TooManyConnections { .. } | SubscribeError::TooManyThreads { .. } => {
                 StatusCode::TOO_MANY_REQUESTS
@@ -70,8 +77,8 @@ async fn subscribe(
             SubscribeError::Draining | SubscribeError::NoAnswer => StatusCode::SERVICE_UNAVAILABLE,
         };
         let wait = readers.retry_after().as_secs().max(1).to_string();
-        let retry_after = [(header::RETRY_AFTER, wait)];
-        Box::new((retry_after, refusal(status, &error.to_string())).into_response())
+        let headers = [(header::RETRY_AFTER, wait.as_str()), LAST_ANSWER];
+        Box::new((headers, refusal(status, &error.to_string())).into_response())
     })?;
     body.lapsing = identity.map(|identity| watch_over(readers, body.id, identity));
     Ok(body)
@@ -127,6 +134,7 @@ pub(super) fn close_reason(lapse: Lapse) -> CloseReason {
 async fn connect(
     readers: &Readers,
     wanted: Wanted,
+    cut: Option<Cut>,
 ) -> std::result::Result<ReaderBody, SubscribeError> {
     let pipe = Arc::new(Pipe::default());
     let encoding = Encoding {
@@ -134,7 +142,11 @@ async fn connect(
         transport: Transport::ServerSentEvents,
     };
     let synthetic = is_synthetic(&wanted.thread_id);
-    let outlet = Box::new(PipeOutlet(pipe.clone()));
+    let outlet = Box::new(PipeOutlet {
+        pipe: pipe.clone(),
+        cut,
+        goodbye: readers.goodbye,
+    });
     let hub = readers.hub.clone();
     let subscribed = hub.subscribe(
         wanted.thread_id,
@@ -185,11 +197,18 @@ impl Pipe {
 
 /// The hub's end.
 #[derive(Debug)]
-struct PipeOutlet(Arc<Pipe>);
+struct PipeOutlet {
+    pipe: Arc<Pipe>,
+    /// Ends a connection that takes nothing: no body is asked for more there. `None`: the body
+    /// stands alone.
+    cut: Option<Cut>,
+    /// How long what is in the pipe, and the end of the body, may take once the hub is done.
+    goodbye: Duration,
+}
 
 impl Outlet for PipeOutlet {
     fn try_write(&mut self, chunks: &[Bytes]) -> Result<usize> {
-        let mut waiting = self.0.waiting();
+        let mut waiting = self.pipe.waiting();
         if waiting.gone {
             return Err(ErrorKind::BrokenPipe.into());
         }
@@ -206,7 +225,7 @@ impl Outlet for PipeOutlet {
         }
         let blocked = waiting.blocked;
         drop(waiting);
-        self.0.body.wake();
+        self.pipe.body.wake();
         match written {
             0 if blocked => Err(Error::from(ErrorKind::WouldBlock)),
             written => Ok(written),
@@ -216,8 +235,14 @@ impl Outlet for PipeOutlet {
 
 impl Drop for PipeOutlet {
     fn drop(&mut self) {
-        self.0.waiting().released = true;
-        self.0.body.wake();
+        let mut waiting = self.pipe.waiting();
+        waiting.released = true;
+        let gone = waiting.gone;
+        drop(waiting);
+        self.pipe.body.wake();
+        if let (false, Some(cut)) = (gone, self.cut.take()) {
+            cut.after(self.goodbye);
+        }
     }
 }
 
@@ -298,14 +323,19 @@ mod tests {
         let (sender, mailbox) = mpsc::channel(8);
         let pipe = Arc::new(Pipe::default());
         let body = ReaderBody {
-            hub: HubHandle::new(sender, std::time::Duration::from_secs(1)),
+            hub: HubHandle::new(sender, Duration::from_secs(1)),
             id: ConnectionId::default(),
             pipe: pipe.clone(),
             telling: None,
             lapsing: None,
             ended: false,
         };
-        (PipeOutlet(pipe), body, mailbox)
+        let outlet = PipeOutlet {
+            pipe,
+            cut: None,
+            goodbye: Duration::ZERO,
+        };
+        (outlet, body, mailbox)
     }
 
     #[tokio::test]

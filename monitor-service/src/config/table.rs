@@ -26,7 +26,7 @@ pub(crate) const SPECS: &[Spec] = &[
     spec("grpc.tls_client_certificates", "optional", "Whether a client must show a certificate of these roots: optional or required."),
     spec("grpc.max_connections", "10000", "Connections at once; the next one waits until another ends. 1 to 1000000."),
     spec("grpc.max_connections_per_address", "0", "Connections at once from one address; the next one is closed at once. 0 to 1000000, 0: no such limit."),
-    spec("grpc.handshake_timeout", "10s", "How long the TLS handshake of a connection may take; 100ms to 5m."),
+    spec("grpc.handshake_timeout", "10s", "How long a connection may take to shake hands: TLS, where there is TLS, and the first words of HTTP/2; 100ms to 5m."),
     spec("grpc.max_header_bytes", "16384", "Largest head of a request, in bytes; 8192 to 1048576."),
     spec("grpc.watchers", "1000", "Streams of findings, and streams of the monitor's own health, open at once; 1 to 100000."),
     spec("http.listen", "127.0.0.1:8090", "Address of the HTTP port; port 0 takes a free one."),

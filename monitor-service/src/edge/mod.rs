@@ -79,7 +79,10 @@ pub(crate) fn routes(edge: &Edge) -> Routes {
             .max_decoding_message_size(MAX_REQUEST_BYTES),
     )
     .add_service(MonitorableServer::new(MonitorableService::new(edge)))
-    .add_service(HealthProtocol::server(edge.self_monitor.clone()));
+    .add_service(HealthProtocol::server(
+        edge.self_monitor.clone(),
+        edge.shutdown.clone(),
+    ));
     let routes = too_large_as_exhausted(routes);
     let door = &edge.door;
     let routes = if door.reflection {

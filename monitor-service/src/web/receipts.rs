@@ -1,5 +1,7 @@
 //! `POST /api/v1/receipts`: what a browser saw, in the JSON form of `ReportEventsRequest`.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::body::to_bytes;
 use axum::extract::{Request, State};
@@ -17,6 +19,8 @@ use crate::json;
 
 /// Largest report, in bytes.
 const MAX_BODY_BYTES: usize = 256 * 1024;
+/// How long a report may take to arrive.
+const BODY_DEADLINE: Duration = Duration::from_secs(10);
 /// How long a browser may remember that it may send reports.
 const PREFLIGHT_SECONDS: &str = "86400";
 
@@ -41,8 +45,15 @@ pub(super) async fn take(
     {
         return Err(Failure::new(StatusCode::FORBIDDEN, denied.to_string()));
     }
-    let body = to_bytes(request.into_body(), MAX_BODY_BYTES)
+    let body = to_bytes(request.into_body(), MAX_BODY_BYTES);
+    let body = tokio::time::timeout(BODY_DEADLINE, body)
         .await
+        .map_err(|_| {
+            Failure::new(
+                StatusCode::REQUEST_TIMEOUT,
+                format!("body: has not come whole within {BODY_DEADLINE:?}"),
+            )
+        })?
         .map_err(|_| {
             Failure::new(
                 StatusCode::PAYLOAD_TOO_LARGE,

@@ -121,6 +121,16 @@ async fn secrets_are_never_shown() {
     assert!(!text.contains("hush"), "{text}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_report_that_does_not_come_whole_is_given_up() {
+    let never = futures_util::stream::pending::<Result<Vec<u8>, std::io::Error>>();
+    let request = Request::post("/api/v1/receipts").body(Body::from_stream(never));
+    let answer = router(edge()).oneshot(request.unwrap());
+    let answer = tokio::time::timeout(std::time::Duration::from_secs(60), answer).await;
+    let answer = answer.expect("it is waited for without an end").unwrap();
+    assert_eq!(answer.status(), StatusCode::REQUEST_TIMEOUT);
+}
+
 #[tokio::test]
 async fn receipts_are_checked_as_over_grpc_and_readable_from_anywhere() {
     let edge = edge();

@@ -1,12 +1,13 @@
 //! One accepted connection.
 
-use std::io::{IoSlice, Result};
+use std::io::{ErrorKind, IoSlice, Result};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use axum::body::Bytes;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_rustls::rustls::ServerConnection;
@@ -15,6 +16,9 @@ use tonic::transport::server::Connected;
 
 use super::addresses::Place;
 use crate::tls::ClientCertificate;
+
+/// What every client says first that speaks HTTP/2.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Who is at the other end; each request carries it as an extension.
 #[derive(Clone, Debug)]
@@ -29,6 +33,8 @@ pub struct Peer {
 #[derive(Debug)]
 pub struct Connection {
     stream: Transport,
+    /// What was heard before it was let in, and is still to be read.
+    heard: Bytes,
     peer: Peer,
     place: Place,
     permit: Option<OwnedSemaphorePermit>,
@@ -60,6 +66,7 @@ impl Connection {
     ) -> Self {
         Self {
             stream: Transport::Plain(stream),
+            heard: Bytes::new(),
             peer: Peer {
                 address,
                 certificate: None,
@@ -79,6 +86,7 @@ impl Connection {
         let certificate = shown.and_then(|chain| ClientCertificate::read(chain.first()?));
         Self {
             stream: Transport::Encrypted(Box::new(stream)),
+            heard: Bytes::new(),
             peer: Peer {
                 address,
                 certificate: certificate.map(Arc::new),
@@ -92,6 +100,22 @@ impl Connection {
     #[must_use]
     pub fn peer(&self) -> &Peer {
         &self.peer
+    }
+
+    /// Waits for the preface of HTTP/2, which is read again by whoever serves the connection. What
+    /// begins otherwise is theirs to answer too.
+    ///
+    /// # Errors
+    /// Where the client goes without having said so much.
+    pub(super) async fn hear_preface(&mut self) -> Result<()> {
+        let mut heard = Vec::with_capacity(PREFACE.len());
+        while heard.len() < PREFACE.len() && PREFACE.starts_with(&heard) {
+            if self.read_buf(&mut heard).await? == 0 {
+                return Err(ErrorKind::UnexpectedEof.into());
+            }
+        }
+        self.heard = heard.into();
+        Ok(())
     }
 
     /// Takes its permit among the port's connections; without it, it counts as long as it lives.
@@ -147,7 +171,12 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<Result<()>> {
-        either!(self, stream => stream.poll_read(context, buffer))
+        if self.heard.is_empty() {
+            return either!(self, stream => stream.poll_read(context, buffer));
+        }
+        let count = self.heard.len().min(buffer.remaining());
+        buffer.put_slice(&self.get_mut().heard.split_to(count));
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -1,6 +1,7 @@
 //! The guard in front of gRPC services: by method first, by thread in the method itself.
 
 use std::future::Future;
+use std::mem::replace;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -59,6 +60,7 @@ pub async fn guard_grpc(
         Body::new(Lapsing {
             body,
             lapse,
+            begun: false,
             over: false,
         })
     })
@@ -74,6 +76,8 @@ pub fn identity_of<T>(request: &tonic::Request<T>) -> Option<Arc<Identity>> {
 struct Lapsing {
     body: Body,
     lapse: Pin<Box<dyn Future<Output = Lapse> + Send>>,
+    /// Whether a message of the answer has gone.
+    begun: bool,
     over: bool,
 }
 
@@ -88,12 +92,19 @@ impl HttpBody for Lapsing {
         if self.over {
             return Poll::Ready(None);
         }
-        // The answer first: one that is ready when it lapses is still the answer.
-        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) {
-            return Poll::Ready(frame);
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        // An answer that is ready when it lapses is still the answer. Of a stream that would go on,
+        // however fast, nothing more is passed.
+        let goes_on = match &frame {
+            Poll::Pending => true,
+            Poll::Ready(Some(Ok(frame))) => frame.is_data() && replace(&mut self.begun, true),
+            Poll::Ready(_) => false,
+        };
+        if !goes_on {
+            return frame;
         }
         let Poll::Ready(lapse) = self.lapse.as_mut().poll(context) else {
-            return Poll::Pending;
+            return frame;
         };
         self.over = true;
         // What is dropped with the body ends as if the caller had gone.
@@ -110,14 +121,20 @@ impl HttpBody for Lapsing {
     }
 }
 
+impl From<Lapse> for Status {
+    fn from(lapse: Lapse) -> Self {
+        let why = match lapse {
+            Lapse::Expired => "has expired",
+            Lapse::Withdrawn => "is no longer known",
+        };
+        Self::unauthenticated(format!(
+            "authorization: what was shown {why}; call again with what is valid"
+        ))
+    }
+}
+
 fn ended(lapse: Lapse) -> HeaderMap {
-    let why = match lapse {
-        Lapse::Expired => "has expired",
-        Lapse::Withdrawn => "is no longer known",
-    };
-    let status = Status::unauthenticated(format!(
-        "authorization: what was shown {why}; call again with what is valid"
-    ));
+    let status = Status::from(lapse);
     let mut trailers = HeaderMap::new();
     if status.add_header(&mut trailers).is_err() {
         trailers.insert(
@@ -126,4 +143,47 @@ fn ended(lapse: Lapse) -> HeaderMap {
         );
     }
     trailers
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::{StreamExt as _, stream};
+    use http_body_util::{BodyExt as _, Full, StreamBody};
+
+    use super::*;
+
+    /// An answer whose caller's token has expired already.
+    fn lapsed(body: Body) -> Lapsing {
+        Lapsing {
+            body,
+            lapse: Box::pin(std::future::ready(Lapse::Expired)),
+            begun: false,
+            over: false,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_always_has_more_ends_too() {
+        let messages = stream::repeat(Bytes::from_static(b"x"));
+        let frames = messages.map(|message| Ok::<_, axum::Error>(Frame::data(message)));
+        let mut body = lapsed(Body::new(StreamBody::new(frames)));
+        let first = body.frame().await.unwrap().unwrap();
+        assert!(first.is_data(), "{first:?}");
+        let second = body.frame().await.unwrap().unwrap();
+        let trailers = second.into_trailers().unwrap();
+        assert_eq!(trailers[Status::GRPC_STATUS], "16");
+        assert!(body.frame().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_ready_is_still_the_answer() {
+        let mut trailers = HeaderMap::new();
+        trailers.insert(Status::GRPC_STATUS, HeaderValue::from_static("0"));
+        let answer = Full::new(Bytes::from_static(b"answer"));
+        let ended = trailers.clone();
+        let answer = answer.with_trailers(std::future::ready(Some(Ok(ended))));
+        let whole = lapsed(Body::new(answer)).collect().await.unwrap();
+        assert_eq!(whole.trailers(), Some(&trailers));
+        assert_eq!(whole.to_bytes(), "answer");
+    }
 }

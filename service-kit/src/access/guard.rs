@@ -79,12 +79,17 @@ impl Guard {
             .map(Some)
     }
 
-    /// Ends when what this identity has shown holds no longer.
-    pub fn lapse(&self, identity: Arc<Identity>) -> impl Future<Output = Lapse> + Send + 'static {
+    /// Ends when what this identity has shown holds no longer; `None`, who nobody needs to know,
+    /// has shown nothing that could lapse.
+    pub fn lapse(
+        &self,
+        identity: impl Into<Option<Arc<Identity>>>,
+    ) -> impl Future<Output = Lapse> + Send + 'static {
         let (access, clock) = (self.access.clone(), self.clock);
+        let identity = identity.into();
         async move {
-            match access {
-                Some(access) => lapsed(access, clock, identity).await,
+            match access.zip(identity) {
+                Some((access, identity)) => lapsed(access, clock, identity).await,
                 None => std::future::pending().await,
             }
         }

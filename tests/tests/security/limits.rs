@@ -26,7 +26,13 @@ async fn still_reads(bridge: &Service, reader: &mut Reader, run_id: &str) {
 
 /// What a connection on which nothing is said comes to.
 async fn silent(address: std::net::SocketAddr) -> Vec<u8> {
+    silent_after(b"", address).await
+}
+
+/// What a connection on which this is said, and nothing more, comes to.
+async fn silent_after(said: &[u8], address: std::net::SocketAddr) -> Vec<u8> {
     let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(said).await.unwrap();
     let mut answer = Vec::new();
     let read = tokio::time::timeout(SOON, stream.read_to_end(&mut answer)).await;
     // A reset is an end too.
@@ -106,6 +112,7 @@ async fn one_reader_too_many_is_told_and_one_that_leaves_makes_room() {
     let headers = [("accept", "text/event-stream")];
     let stream = http::request(bridge.http, ::http::Method::GET, events, &headers, "").await;
     assert_eq!(stream.status, 429, "{stream:?}");
+    assert_eq!(stream.header("connection"), "close", "{stream:?}");
     still_reads(&bridge, &mut first, "run-1").await;
     first.close().await;
     eventually(SOON, "there is room again", || async {
@@ -226,6 +233,25 @@ async fn the_time_of_a_handshake() {
     assert_eq!(http::get(monitor.http, "/livez").await.status, 200);
     let plain = Service::bridge(&["--http-header-timeout", "300ms"]).await;
     let _ = silent(plain.http).await;
+}
+
+#[tokio::test]
+async fn who_does_not_say_what_it_speaks_takes_no_place_of_a_grpc_port() {
+    let short = [
+        "--grpc-handshake-timeout",
+        "300ms",
+        "--grpc-max-connections",
+        "1",
+    ];
+    let bridge = Service::bridge(&short).await;
+    assert!(silent(bridge.grpc).await.is_empty());
+    let half = b"PRI * HTTP/2.0\r\n";
+    assert!(silent_after(half, bridge.grpc).await.is_empty());
+    let publisher = Publisher::new(&bridge.uri());
+    publisher.publish(&Run::whole("chat-1", "run-1", 0)).await;
+    // Once it has spoken it may be quiet for longer than that.
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    publisher.publish(&Run::whole("chat-1", "run-2", 0)).await;
 }
 
 #[tokio::test]

@@ -4,13 +4,17 @@ use monitorable::bridge::v1::PublishStreamRequest;
 use monitorable::bridge::v1::agent_events_client::AgentEventsClient;
 use monitorable::monitorable::v1::monitorable_client::MonitorableClient;
 use monitorable::monitorable::v1::{GetHealthStatusRequest, WatchHealthRequest};
+use monitorable_tests::eventually::{eventually, holds};
 use monitorable_tests::process::Service;
 use monitorable_tests::publisher::Run;
 use monitorable_tests::reader::{Options, Reader};
 use monitorable_tests::tokens::{claims, signed};
 use monitorable_tests::{command, http};
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;
+use tonic::transport::Endpoint;
 
 use crate::SOON;
 use crate::guarded::{
@@ -88,6 +92,47 @@ async fn a_batch_that_is_refused_leaves_nothing() {
         0,
         "half of the batch was taken"
     );
+}
+
+#[tokio::test]
+async fn an_agent_that_is_withdrawn_publishes_no_more_even_where_it_reads_no_answer() {
+    let files = Files::new();
+    let bridge = files.bridge(&["--ingest-max-streams", "1"]).await;
+    // A window without room: not one byte of an answer can be sent.
+    let deaf = Endpoint::from_shared(bridge.uri()).unwrap();
+    let deaf = deaf.initial_stream_window_size(0).connect_lazy();
+    let (batches, requests) = mpsc::channel(1);
+    let stream = with_token(ReceiverStream::new(requests), AGENT);
+    let _answers = AgentEventsClient::new(deaf).publish_stream(stream).await;
+    let batch = |run_id: &str| PublishStreamRequest {
+        events: Run::whole("chat-1", run_id, 0),
+    };
+    batches.send(batch("run-1")).await.unwrap();
+    let mut reader = Reader::connect(bridge.http, reads("chat-1", ADMIN)).await;
+    reader.until_events(SOON, 4).await;
+    files.write(
+        "access.toml",
+        &OTHERS.replace("name = 'agent'", "name = 'other'"),
+    );
+    eventually(SOON, "its place is free", || async {
+        let next = with_token(tokio_stream::once(batch("run-2")), ADMIN);
+        let mut admin = AgentEventsClient::new(bridge.channel());
+        let opened = admin.publish_stream(next).await;
+        let mut answers = opened.map_err(|status| status.to_string())?.into_inner();
+        let answer = answers.message().await;
+        holds(matches!(answer, Ok(Some(_))), answer)
+    })
+    .await;
+    reader.until_events(SOON, 8).await;
+    let _ = batches.send(batch("run-3")).await;
+    publish(bridge.channel(), ADMIN, "chat-1", "run-4")
+        .await
+        .unwrap();
+    let record = reader.until_events(SOON, 12).await;
+    let late = record
+        .events()
+        .find(|event| event.value.to_string().contains("run-3"));
+    assert!(late.is_none(), "{late:?}");
 }
 
 #[tokio::test]

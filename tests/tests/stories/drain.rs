@@ -1,5 +1,8 @@
 //! SIGTERM: everybody is told, nothing is lost, and the process exits 0.
 
+use monitorable::grpc_health::v1::HealthCheckRequest;
+use monitorable::grpc_health::v1::health_check_response::ServingStatus;
+use monitorable::grpc_health::v1::health_client::HealthClient;
 use monitorable::monitorable::v1::{Reason, State};
 use monitorable_tests::calls::Target;
 use monitorable_tests::eventually::{eventually, holds};
@@ -76,6 +79,57 @@ async fn a_draining_monitor_ends_its_streams_and_exits_well() {
     assert_eq!(last.reason(), Reason::Draining, "{last:?}");
     let status = monitor.ended().await;
     assert_eq!(status.code(), Some(0), "{status}");
+}
+
+/// Whoever has not begun to speak, or only listens, is not waited for.
+#[tokio::test]
+async fn nobody_who_waits_holds_up_a_drain() {
+    let patient = [
+        "--drain-deadline",
+        "1m",
+        "--grpc-handshake-timeout",
+        "1m",
+        "--http-header-timeout",
+        "1m",
+    ];
+    let closed = [
+        "--auth-tokens",
+        "a-token-of-sixteen-bytes",
+        "--auth-frame-timeout",
+        "1m",
+    ];
+    let bridge = Service::bridge(&[&patient[..], &closed].concat()).await;
+    let monitor = Service::monitor(&patient).await;
+    let mut reader = Reader::connect(bridge.http, Options::thread("chat")).await;
+    for mut service in [bridge, monitor] {
+        let _silent = (
+            TcpStream::connect(service.grpc).await.unwrap(),
+            TcpStream::connect(service.http).await.unwrap(),
+        );
+        let mut health = HealthClient::new(service.channel());
+        let mut watches = Vec::new();
+        for name in ["", "liveness", "nobody"] {
+            let service = name.to_owned();
+            let watch = health.watch(HealthCheckRequest { service }).await;
+            let mut watch = watch.unwrap().into_inner();
+            let first = watch.message().await.unwrap().unwrap();
+            watches.push((name, first.status(), watch));
+        }
+        service.terminate();
+        for (name, mut last, mut watch) in watches {
+            while let Some(message) = watch.message().await.unwrap() {
+                last = message.status();
+            }
+            let expected = match name {
+                "nobody" => ServingStatus::ServiceUnknown,
+                _ => ServingStatus::NotServing,
+            };
+            assert_eq!(last, expected, "{name}");
+        }
+        assert_eq!(service.ended().await.code(), Some(0));
+    }
+    let record = reader.until(SOON, "the close", |record| record.over).await;
+    assert_eq!(record.closed.as_ref().unwrap().0, 4009, "{record:?}");
 }
 
 /// The signal and the end of each part come in the same instant; whichever is noticed first, the

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
-use monitorable::bridge::v1::EventType;
+use monitorable::bridge::v1::{AgentEvent, EventType};
+use monitorable_tests::http;
 use monitorable_tests::process::Service;
 use monitorable_tests::publisher::{Publisher, Run};
 use monitorable_tests::reader::{Options, Reader};
 use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
@@ -30,6 +32,65 @@ async fn stalled(address: SocketAddr, thread_id: &str) -> WebSocketStream<TcpStr
     socket
 }
 
+fn heavy_batch(run: &mut Run) -> Vec<AgentEvent> {
+    let data = Bytes::from(format!("\"{}\"", "x".repeat(DATA_BYTES)));
+    let event = |_| {
+        let mut event = run.event(EventType::AgentThinking);
+        event.data = data.clone();
+        event
+    };
+    (0..EVENTS_OF_A_BATCH).map(event).collect()
+}
+
+/// A reader of server-sent events that stops to read after the head of the answer, and for whom
+/// more comes than any socket holds.
+async fn stalled_stream(bridge: &Service) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4 * 1024).unwrap();
+    let mut stream = socket.connect(bridge.http).await.unwrap();
+    let request =
+        "GET /v1/events?thread_id=heavy HTTP/1.1\r\nhost: x\r\naccept: text/event-stream\r\n\r\n";
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut head = [0; 12];
+    stream.read_exact(&mut head).await.unwrap();
+    assert_eq!(&head, b"HTTP/1.1 200");
+    let publisher = Publisher::new(&bridge.uri());
+    let mut run = Run::new("heavy", "run-heavy");
+    for _ in 0..BATCHES {
+        publisher.publish(&heavy_batch(&mut run)).await;
+    }
+    stream
+}
+
+#[tokio::test]
+async fn the_connection_of_a_stalled_stream_is_cut() {
+    let bridge = Service::bridge(&["--http-max-connections", "1", "--hub-goodbye", "300ms"]).await;
+    let mut stalled = stalled_stream(&bridge).await;
+    // Its place is the only one.
+    assert_eq!(http::get(bridge.http, "/livez").await.status, 200);
+    let mut rest = Vec::new();
+    let read = tokio::time::timeout(SOON, stalled.read_to_end(&mut rest)).await;
+    // A reset is an end too.
+    let _ = read.expect("the connection stays open");
+    assert!(!rest.ends_with(b"0\r\n\r\n"), "it ended in order");
+}
+
+#[tokio::test]
+async fn a_stalled_stream_holds_up_no_drain() {
+    let leaving = ["--hub-goodbye", "300ms", "--drain-spread", "100ms"];
+    let patient = [
+        "--hub-reader-lag-bytes",
+        "268435456",
+        "--drain-deadline",
+        "1m",
+    ];
+    let window = ["--hub-window-thread-bytes", "268435456"];
+    let mut bridge = Service::bridge(&[&leaving[..], &patient, &window].concat()).await;
+    let _stalled = stalled_stream(&bridge).await;
+    bridge.terminate();
+    assert_eq!(bridge.ended().await.code(), Some(0));
+}
+
 #[tokio::test]
 async fn a_stalled_reader_is_cut_and_slows_nobody() {
     let bridge = Service::bridge(&["--hub-goodbye", "15s", "--drain-deadline", "20s"]).await;
@@ -37,17 +98,9 @@ async fn a_stalled_reader_is_cut_and_slows_nobody() {
     let mut fast = Reader::connect(bridge.http, Options::thread("heavy")).await;
     let mut other = Reader::connect(bridge.http, Options::thread("light")).await;
     let publisher = Publisher::new(&bridge.uri());
-    let data = Bytes::from(format!("\"{}\"", "x".repeat(DATA_BYTES)));
     let mut run = Run::new("heavy", "run-heavy");
     for batch in 1..=BATCHES {
-        let events: Vec<_> = (0..EVENTS_OF_A_BATCH)
-            .map(|_| {
-                let mut event = run.event(EventType::AgentThinking);
-                event.data = data.clone();
-                event
-            })
-            .collect();
-        publisher.publish(&events).await;
+        publisher.publish(&heavy_batch(&mut run)).await;
         // The fast reader keeps up all the time, so nobody waits for the slow one.
         fast.until_events(SOON, batch * EVENTS_OF_A_BATCH).await;
     }

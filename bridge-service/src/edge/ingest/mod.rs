@@ -15,7 +15,7 @@ use monitorable::bridge::v1::{
     GetEgressRequest, GetEgressResponse, GetRunLedgerRequest, GetRunLedgerResponse, PublishRequest,
     PublishResponse, PublishStreamRequest,
 };
-use service_kit::access::identity_of;
+use service_kit::access::{Guard, identity_of};
 use service_kit::clock::Clock;
 use service_kit::grpc::too_large_as_exhausted;
 use service_kit::rate::Rate;
@@ -57,15 +57,17 @@ pub(crate) struct Ingest {
     streams: Arc<Semaphore>,
     draining: CancellationToken,
     egress: GetEgressResponse,
+    guard: Guard,
 }
 
 /// The service, ready to be served. Open streams end once `draining` is cancelled; `egress` says
-/// where readers connect.
+/// where readers connect, and `guard` when an agent has to go.
 pub(crate) fn routes(
     hub: HubHandle,
     limits: IngestLimits,
     draining: CancellationToken,
     egress: GetEgressResponse,
+    guard: Guard,
     clock: Clock,
 ) -> Routes {
     let ingest = Ingest {
@@ -75,6 +77,7 @@ pub(crate) fn routes(
         streams: Arc::new(Semaphore::new(limits.max_streams)),
         draining,
         egress,
+        guard,
     };
     let server = AgentEventsServer::new(ingest).max_decoding_message_size(limits.max_message_bytes);
     too_large_as_exhausted(Routes::new(server))
@@ -115,6 +118,7 @@ impl AgentEvents for Ingest {
             ))
         })?;
         let identity = identity_of(&request);
+        let lapse = self.guard.lapse(identity.clone());
         let taking = stream::Taking {
             caller: self.rates.caller(&request, identity.as_deref()),
             rates: self.rates.clone(),
@@ -124,7 +128,11 @@ impl AgentEvents for Ingest {
             identity,
             trace: trace_of(request.extensions()),
         };
-        Ok(Response::new(taking.open(request.into_inner(), permit)))
+        Ok(Response::new(taking.open(
+            request.into_inner(),
+            permit,
+            lapse,
+        )))
     }
 
     async fn get_run_ledger(

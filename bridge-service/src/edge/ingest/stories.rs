@@ -7,6 +7,7 @@ use monitorable::bridge::v1::{
     AgentEvent, GetEgressRequest, GetEgressResponse, GetRunLedgerRequest, PublishRequest,
     PublishStreamRequest, PublishStreamResponse, Receipt, Status as ReceiptStatus,
 };
+use service_kit::access::Guard;
 use service_kit::clock::Clock;
 use service_kit::grpc::{GrpcLimits, serve};
 use service_kit::rate::Rate;
@@ -61,7 +62,9 @@ impl Door {
         let draining = CancellationToken::new();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let routes = routes(handle, limits, draining.clone(), egress(), Clock::system());
+        let clock = Clock::system();
+        let guard = Guard::open(clock);
+        let routes = routes(handle, limits, draining.clone(), egress(), guard, clock);
         let never = CancellationToken::new();
         tokio::spawn(serve(listener.into(), routes, GrpcLimits::default(), never));
         let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures_util::stream;
 use monitorable::bridge::v1::{AgentEvent, PublishStreamRequest, PublishStreamResponse};
-use service_kit::access::Identity;
+use service_kit::access::{Identity, Lapse};
 use service_kit::request::carried;
 use service_kit::trace_context::TraceContext;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
@@ -46,16 +46,26 @@ pub(super) struct Taking {
 }
 
 impl Taking {
-    /// Starts reading the stream; the permit is given back when reading ends.
+    /// Starts reading the stream; the permit is given back when reading ends. Nothing is read after
+    /// the lapse, whether the client reads its answers or not.
     pub(super) fn open(
         self,
         requests: Streaming<PublishStreamRequest>,
         permit: OwnedSemaphorePermit,
+        lapse: impl Future<Output = Lapse> + Send + 'static,
     ) -> Answers {
         let (taken, waiting) = mpsc::channel(self.limits.stream_batches);
         let reading = async move {
-            self.read(requests, taken).await;
+            let lapsed = tokio::select! {
+                biased;
+                lapse = lapse => Some(lapse),
+                () = self.read(requests, taken.clone()) => None,
+            };
             drop(permit);
+            if let Some(lapse) = lapsed {
+                // Where the client is gone there is nobody to tell.
+                let _ = taken.send(Taken::End(lapse.into())).await;
+            }
         };
         tokio::spawn(carried(reading));
         Box::pin(stream::unfold(Some(waiting), next_answer))

@@ -141,10 +141,16 @@ impl Opening {
             // Nothing that is known came with the handshake, so a token must come in a frame.
             Err(_) if self.token.is_none() => {
                 let timeout = self.readers.limits.auth_frame_timeout;
-                let frame = self.auth_frame(socket, decoder);
-                let token = tokio::time::timeout(timeout, frame)
-                    .await
-                    .map_err(|_| Some(CloseReason::Unauthenticated))??;
+                let token = tokio::select! {
+                    token = self.auth_frame(socket, decoder) => token?,
+                    () = tokio::time::sleep(timeout) => {
+                        return Err(Some(CloseReason::Unauthenticated));
+                    }
+                    // The hub does not know it yet, and so cannot tell it.
+                    () = self.readers.draining.cancelled() => {
+                        return Err(Some(CloseReason::Draining));
+                    }
+                };
                 guard.identify(Some(&token), None)
             }
             identified => identified,
