@@ -74,7 +74,7 @@ mod tests {
     fn a_witness_reports_its_own_threads() {
         let identity = |read: Threads| Identity {
             name: "reader".into(),
-            credential: Credential::Token,
+            credential: Credential::Certificate,
             grants: Grants {
                 roles: vec![Role::Reader],
                 read,

@@ -78,7 +78,8 @@ impl AccessFile {
             if file.tokens.iter().any(|other| other.token == entry.token) {
                 errors.push(format!("{place}.token: another entry has the same"));
             }
-            let identity = Arc::new(identity(entry.name, Credential::Token, entry.grants));
+            let credential = Credential::Token(entry.token.digest());
+            let identity = Arc::new(identity(entry.name, credential, entry.grants));
             file.tokens.push(Token {
                 token: entry.token,
                 identity,
