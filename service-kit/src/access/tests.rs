@@ -14,6 +14,7 @@ use ring::signature::{
 
 use super::*;
 use crate::clock::Clock;
+use crate::config::SecretUrl;
 
 const RSA_PRIVATE: &[u8] = include_bytes!("tests/rsa.pk8");
 const RSA_PUBLIC: &[u8] = include_bytes!("tests/rsa.pem");
@@ -259,7 +260,7 @@ async fn a_token_that_is_replaced_loses_what_it_holds_open() {
 async fn keys_of_a_url_are_followed() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = JwksUrl {
-        url: format!("http://{}/jwks", listener.local_addr().unwrap()),
+        url: SecretUrl::read(&format!("http://{}/jwks", listener.local_addr().unwrap())).unwrap(),
         interval: Duration::from_secs(300),
     };
     let document = serde_json::json!({ "keys": [{ "kty": "oct", "k": base64(SECRET) }] });
