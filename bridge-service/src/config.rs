@@ -126,6 +126,7 @@ impl Settings {
         SharedSettings {
             log_level: &self.log_level,
             known: &self.known,
+            jwks_url: self.access.jwks_url(),
             grpc: &self.grpc,
             http: &self.http,
             closed: self.closed(),

@@ -189,6 +189,7 @@ impl Service {
             shared: Shared {
                 level: again.level,
                 access,
+                jwks_url: started.access.jwks_url().cloned(),
                 closed: started.closed(),
                 grpc: settings.grpc,
                 http: settings.http,
