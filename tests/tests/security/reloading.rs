@@ -413,7 +413,7 @@ async fn where_keys_are_fetched_is_not_changed_by_a_reading() {
     fetching("");
     logged(&bridge, &refusal).await;
     // Its reader stays, and is still known.
-    publish(bridge.channel(), AGENT, "chat-1", "run-1")
+    publish(bridge.channel(), AGENT, "chat-1", "run-2")
         .await
         .unwrap();
     reader.until_events(SOON, 4).await;
