@@ -19,7 +19,7 @@ pub(crate) const SECRETS: &[&str] = &["auth.tokens", "auth.jwks_url"];
 /// Every setting, in the order in which `--help` and `--print-config` show them.
 #[rustfmt::skip]
 pub(crate) const SPECS: &[Spec] = &[
-    spec("insecure", "false", "Let a port that other machines can reach stand open to everybody; true or false. For networks that keep strangers out themselves."),
+    spec("insecure", "false", "Let a port that other machines can reach stand open to everybody, and an open one be called by any host name; true or false. For networks that keep strangers out themselves."),
     spec("component.id", "bridge-service", "Stable name of this component: 1 to 128 bytes of printable ASCII without spaces."),
     spec("grpc.listen", "127.0.0.1:50051", "Address of the gRPC port; port 0 takes a free one."),
     spec("grpc.reflection", "true", "Whether server reflection is served, to whoever is known; true or false."),
@@ -42,7 +42,7 @@ pub(crate) const SPECS: &[Spec] = &[
     spec("http.handshake_timeout", "10s", "How long the TLS handshake of a connection may take; 100ms to 5m."),
     spec("http.max_header_bytes", "16384", "Largest head of a request, in bytes; 8192 to 1048576."),
     spec("http.header_timeout", "10s", "How long a request's head may take to arrive; 100ms to 5m."),
-    spec("http.allowed_origins", "", "Origins of web pages that may read, separated by commas, such as https://chat.example; * is any. Empty: any where readers show a token, and pages of this machine where they don't."),
+    spec("http.allowed_origins", "", "Origins of web pages that may read, separated by commas, such as https://chat.example; * is any. Empty: any where readers show a token, and pages of this machine where they don't. Their hosts are names too by which an open port may be called."),
     spec("log.level", "info", "Level or directives, such as debug or info,hyper=warn."),
     spec("log.format", "text", "Form of log lines: text or json."),
     spec("trace.otlp_endpoint", "", "Collector that is sent the traces of requests, by OTLP over gRPC: http://HOST:PORT or https://HOST:PORT; empty: they go nowhere."),

@@ -16,7 +16,7 @@ const fn spec(path: &'static str, default: &'static str, help: &'static str) -> 
 /// Every setting, in the order in which `--help` and `--print-config` show them.
 #[rustfmt::skip]
 pub(crate) const SPECS: &[Spec] = &[
-    spec("insecure", "false", "Let a port that other machines can reach stand open to everybody; true or false. For networks that keep strangers out themselves."),
+    spec("insecure", "false", "Let a port that other machines can reach stand open to everybody, and an open one be called by any host name; true or false. For networks that keep strangers out themselves."),
     spec("component.id", "monitor-service", "Stable name of this component: 1 to 128 bytes of printable ASCII without spaces."),
     spec("grpc.listen", "127.0.0.1:50061", "Address of the gRPC port; port 0 takes a free one."),
     spec("grpc.reflection", "true", "Whether server reflection is served, to whoever is known; true or false."),

@@ -5,6 +5,7 @@ mod file;
 mod grants;
 mod grpc;
 mod guard;
+mod host;
 mod http;
 mod jwks_url;
 mod jwt;

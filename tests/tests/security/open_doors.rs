@@ -2,6 +2,7 @@
 
 use std::process::Stdio;
 
+use ::http::Method;
 use monitorable_tests::process::{self, Service};
 use monitorable_tests::{command, http};
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -71,6 +72,40 @@ async fn tokens_for_readers_alone_leave_the_grpc_port_open() {
     assert!(refused.stderr.contains("grpc.listen"), "{refused}");
     assert!(!refused.stderr.contains("http.listen: "), "{refused}");
     assert!(!refused.both().contains("a-token-for"), "{refused}");
+}
+
+#[tokio::test]
+async fn an_open_port_is_not_called_by_a_name_that_a_page_can_have() {
+    // A page whose name was made to lead here asks as this machine's own would, but for the name.
+    let ask = async |service: &Service, host: &str, path: &str| {
+        let headers = [("host", host), ("accept", "text/event-stream")];
+        let answer = http::send(service.http, Method::GET, path, &headers, "").await;
+        answer.status().as_u16()
+    };
+    let (bridge, monitor) = ("bridge-service", "monitor-service");
+    for (name, path) in [
+        (bridge, "/v1/events?thread_id=chat-1"),
+        (bridge, "/metrics"),
+        (monitor, "/api/v1/components"),
+        (monitor, "/metrics"),
+    ] {
+        let service = Service::start_in(&[], name, &[]).await;
+        assert_eq!(
+            ask(&service, "evil.example:8080", path).await,
+            403,
+            "{path}"
+        );
+        for own in ["127.0.0.1:8080", "localhost:8080"] {
+            assert_eq!(ask(&service, own, path).await, 200, "{own} {path}");
+        }
+        assert_eq!(ask(&service, "evil.example:8080", "/livez").await, 200);
+        let insecure = Service::start_in(&[], name, &["--insecure"]).await;
+        assert_eq!(
+            ask(&insecure, "service.internal", path).await,
+            200,
+            "{path}"
+        );
+    }
 }
 
 #[tokio::test]
