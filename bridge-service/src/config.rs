@@ -121,11 +121,18 @@ impl Settings {
         (self.access.is_set(), self.readers_closed)
     }
 
+    /// Whether requests must call this machine by a name of its own where nobody has to show who they
+    /// are. With `insecure` something else keeps strangers out, and clients may know it by any name.
+    pub(crate) fn asks_for_own_name(&self) -> bool {
+        !self.insecure && self.http.can_be_taken_for_a_page()
+    }
+
     /// What changes while the service runs.
     pub(crate) fn shared(&self) -> SharedSettings<'_> {
         SharedSettings {
             log_level: &self.log_level,
             known: &self.known,
+            jwks_url: self.access.jwks_url(),
             grpc: &self.grpc,
             http: &self.http,
             closed: self.closed(),
@@ -437,6 +444,40 @@ mod tests {
         assert!(
             !found.contains("short-secret") && found.contains("auth.tokens"),
             "{found}"
+        );
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("bridge.toml");
+        std::fs::write(&path, format!("[auth]\ntokens = \"{secret}")).unwrap();
+        let unclosed = Source::from_parts(PREFIX, SPECS, Some(path), &[], Vec::new());
+        let found = Settings::from_source(unclosed)
+            .unwrap_err()
+            .errors
+            .join("\n");
+        assert!(found.contains("bridge.toml: not TOML: line 2: "), "{found}");
+        assert!(!found.contains(secret), "{found}");
+    }
+
+    #[test]
+    fn urls_are_never_shown_with_what_is_secret_in_them() {
+        for (path, url) in [
+            ("auth.jwks_url", "https://user:hush@id.example/jwks"),
+            ("auth.jwks_url", "http://id.example/jwks?key=hush"),
+            ("trace.otlp_endpoint", "http://user:hush@127.0.0.1:4317"),
+            ("trace.otlp_endpoint", "http://127.0.0.1:4317/?key=hush"),
+        ] {
+            let flags = [(path, url), ("auth.jwt_audience", "bridge")];
+            let found = errors(&flags);
+            assert!(found.contains(path) && !found.contains("hush"), "{found}");
+            let page = source(&flags).effective_without(SECRETS);
+            assert!(page.contains("***") && !page.contains("hush"), "{page}");
+        }
+        let url = ("auth.jwks_url", "https://id.example/jwks?key=hush");
+        let flags = [url, ("auth.jwt_audience", "bridge")];
+        let settings = Settings::from_source(source(&flags)).unwrap();
+        let shown = format!("{settings:?}");
+        assert!(
+            shown.contains("id.example") && !shown.contains("hush"),
+            "{shown}"
         );
     }
 

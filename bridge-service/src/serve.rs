@@ -135,8 +135,10 @@ impl Service {
         };
         let (hub, hub_loop) = hub::start(settings.hub, &identity, clock);
         let (access, fetching) = AccessControl::start(settings.known, settings.access.jwks_url());
+        let own_name = started.asks_for_own_name();
+        let guard = |closed| access.guard(closed, clock).by_own_name(own_name);
         let door = Door {
-            guard: access.guard(settings.access.is_set(), clock),
+            guard: guard(settings.access.is_set()),
             reflection: settings.reflection,
             metrics: settings.metrics,
             clock,
@@ -145,7 +147,7 @@ impl Service {
         let ends = Ends::default();
         let readers = Arc::new(Readers::new(
             hub.clone(),
-            access.guard(settings.readers_closed, clock),
+            guard(settings.readers_closed),
             settings.origins,
             settings.readers,
             &settings.hub,
@@ -191,6 +193,7 @@ impl Service {
             shared: Shared {
                 level: again.level,
                 access,
+                jwks_url: started.access.jwks_url().cloned(),
                 closed: started.closed(),
                 grpc: settings.grpc,
                 http: settings.http,

@@ -151,11 +151,18 @@ impl Settings {
         (self.access.is_set(), self.access.is_set())
     }
 
+    /// Whether requests must call this machine by a name of its own where nobody has to show who they
+    /// are. With `insecure` something else keeps strangers out, and clients may know it by any name.
+    pub(crate) fn asks_for_own_name(&self) -> bool {
+        !self.insecure && self.http.can_be_taken_for_a_page()
+    }
+
     /// What changes while the service runs, as in every service.
     pub(crate) fn shared(&self) -> SharedSettings<'_> {
         SharedSettings {
             log_level: &self.log_level,
             known: &self.known,
+            jwks_url: self.access.jwks_url(),
             grpc: &self.grpc,
             http: &self.http,
             closed: self.closed(),

@@ -202,6 +202,7 @@ impl Service {
         if let Some(fetching) = fetching {
             workers.spawn("jwks", fetching);
         }
+        let own_name = started.asks_for_own_name();
         let edge = Edge {
             fleet: fleet.clone(),
             probes: settings.probe,
@@ -209,7 +210,9 @@ impl Service {
             changes,
             limits: settings.edge,
             door: Door {
-                guard: access.guard(settings.access.is_set(), clock),
+                guard: access
+                    .guard(settings.access.is_set(), clock)
+                    .by_own_name(own_name),
                 reflection: settings.reflection,
                 metrics: settings.metrics,
             },
@@ -220,6 +223,7 @@ impl Service {
             shared: Shared {
                 level: again.level,
                 access,
+                jwks_url: started.access.jwks_url().cloned(),
                 closed: started.closed(),
                 grpc: settings.grpc,
                 http: settings.http,

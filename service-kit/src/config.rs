@@ -5,7 +5,9 @@
 //! reported at once: a person mends a file once, not six times.
 
 mod document;
+mod mistake;
 mod ranges;
+mod secret_url;
 mod setting;
 mod values;
 
@@ -18,7 +20,9 @@ use clap::{Arg, ArgMatches, Command};
 use crate::reload::Files;
 use document::Kind;
 pub use document::{page, schema};
+pub use mistake::{mistake, mistake_at};
 pub use ranges::{duration, number};
+pub use secret_url::{SecretUrl, shown_url};
 pub use setting::Setting;
 pub use values::Values;
 
@@ -199,7 +203,10 @@ impl Source {
         };
         match text.parse::<toml::Table>() {
             Ok(table) => self.read_table("", &table, &shown.to_string()),
-            Err(error) => self.errors.push(format!("{shown}: not TOML: {error}")),
+            Err(error) => {
+                let mistake = mistake(&text, &error);
+                self.errors.push(format!("{shown}: not TOML: {mistake}"));
+            }
         }
     }
 
@@ -323,7 +330,8 @@ impl Source {
         self.effective_without(&[])
     }
 
-    /// The same, the values of some settings hidden where they are set.
+    /// The same, the values of some settings hidden where they are set. Of URLs none shows what may
+    /// be secret.
     pub fn effective_without(&self, secrets: &[&str]) -> String {
         let mut page = String::new();
         let mut section = "";
@@ -340,6 +348,10 @@ impl Source {
             let value = match self.written.get(spec.path) {
                 Some(_) if secrets.contains(&spec.path) => "***".to_owned(),
                 _ => self.value(spec),
+            };
+            let value = match value.contains("://") {
+                true => shown_url(&value),
+                false => value,
             };
             let _ = writeln!(
                 page,

@@ -116,6 +116,13 @@ impl PortSettings {
         self.listen.ip().to_canonical().is_loopback()
     }
 
+    /// Whether a page could come in by a name that its owner makes resolve to this machine. Through
+    /// TLS it could not: the certificate is not of that name.
+    #[must_use]
+    pub fn can_be_taken_for_a_page(&self) -> bool {
+        self.is_local() && self.tls.is_none()
+    }
+
     /// The error of a port that other machines can reach, and where nobody has to show who they
     /// are. `closed` says whether tokens are asked for.
     #[must_use]

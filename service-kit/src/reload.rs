@@ -66,7 +66,6 @@ pub async fn follow<R: Reload>(
         };
         let taken = match service.load() {
             Ok(settings) => {
-                warn_of_fixed::<R>(&settings, &current);
                 files = R::files(&settings).clone();
                 let applied = service.apply(&settings, &current).await;
                 applied.map(|()| settings)
@@ -78,7 +77,10 @@ pub async fn follow<R: Reload>(
             }
         };
         match &taken {
-            Ok(_) => tracing::info!(cause, "the settings were read again"),
+            Ok(settings) => {
+                warn_of_fixed::<R>(settings, &current);
+                tracing::info!(cause, "the settings were read again");
+            }
             Err(error) => tracing::error!(
                 cause,
                 %error,

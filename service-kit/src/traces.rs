@@ -22,7 +22,7 @@ use opentelemetry_sdk::trace::{
 use tonic::transport::{ClientTlsConfig, Endpoint};
 use tonic::{Code, Status};
 
-use crate::config::Source;
+use crate::config::{Source, shown_url};
 use crate::exposition::Page;
 use crate::trace_context::TraceContext;
 
@@ -77,11 +77,13 @@ impl TraceSettings {
         let known = |uri: &Uri| {
             matches!(uri.scheme_str(), Some("http" | "https"))
                 && uri.port().is_some()
-                && uri.path() == "/"
+                && uri.path_and_query().is_none_or(|it| it == "/")
+                && !uri.authority().is_some_and(|it| it.as_str().contains('@'))
         };
         let Some(endpoint) = endpoint.parse().ok().filter(known) else {
+            let shown = shown_url(&endpoint);
             source.reject(format!(
-                "trace.otlp_endpoint: {endpoint:?} is not allowed; allowed is http://HOST:PORT or https://HOST:PORT"
+                "trace.otlp_endpoint: {shown:?} is not allowed; allowed is http://HOST:PORT or https://HOST:PORT, without user and password"
             ));
             return None;
         };

@@ -45,7 +45,7 @@ pub async fn get(address: SocketAddr, path: &str) -> Answer {
     request(address, Method::GET, path, &[], "").await
 }
 
-/// Any request.
+/// Any request; `host` is the address where the headers do not say.
 pub async fn request(
     address: SocketAddr,
     method: Method,
@@ -81,10 +81,12 @@ pub async fn send(
         .await
         .unwrap();
     tokio::spawn(connection);
-    let request = Request::builder()
-        .method(method)
-        .uri(path)
-        .header("host", address.to_string());
+    let request = Request::builder().method(method).uri(path);
+    let request = if headers.iter().any(|(name, _)| *name == "host") {
+        request
+    } else {
+        request.header("host", address.to_string())
+    };
     let request = headers.iter().fold(request, |request, (name, value)| {
         request.header(*name, *value)
     });

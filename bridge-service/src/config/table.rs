@@ -14,12 +14,12 @@ const fn spec(path: &'static str, default: &'static str, help: &'static str) -> 
 }
 
 /// Settings whose values are never printed.
-pub(crate) const SECRETS: &[&str] = &["auth.tokens"];
+pub(crate) const SECRETS: &[&str] = &["auth.tokens", "auth.jwks_url"];
 
 /// Every setting, in the order in which `--help` and `--print-config` show them.
 #[rustfmt::skip]
 pub(crate) const SPECS: &[Spec] = &[
-    spec("insecure", "false", "Let a port that other machines can reach stand open to everybody; true or false. For networks that keep strangers out themselves."),
+    spec("insecure", "false", "Let a port that other machines can reach stand open to everybody, and an open one be called by any host name; true or false. For networks that keep strangers out themselves."),
     spec("component.id", "bridge-service", "Stable name of this component: 1 to 128 bytes of printable ASCII without spaces."),
     spec("grpc.listen", "127.0.0.1:50051", "Address of the gRPC port; port 0 takes a free one."),
     spec("grpc.reflection", "true", "Whether server reflection is served, to whoever is known; true or false."),
@@ -42,7 +42,7 @@ pub(crate) const SPECS: &[Spec] = &[
     spec("http.handshake_timeout", "10s", "How long the TLS handshake of a connection may take; 100ms to 5m."),
     spec("http.max_header_bytes", "16384", "Largest head of a request, in bytes; 8192 to 1048576."),
     spec("http.header_timeout", "10s", "How long a request's head may take to arrive; 100ms to 5m."),
-    spec("http.allowed_origins", "", "Origins of web pages that may read, separated by commas, such as https://chat.example; * is any. Empty: any where readers show a token, and pages of this machine where they don't."),
+    spec("http.allowed_origins", "", "Origins of web pages that may read, separated by commas, such as https://chat.example; * is any. Empty: any where readers show a token, and pages of this machine where they don't. Their hosts are names too by which an open port may be called."),
     spec("log.level", "info", "Level or directives, such as debug or info,hyper=warn."),
     spec("log.format", "text", "Form of log lines: text or json."),
     spec("trace.otlp_endpoint", "", "Collector that is sent the traces of requests, by OTLP over gRPC: http://HOST:PORT or https://HOST:PORT; empty: they go nowhere."),
@@ -51,7 +51,7 @@ pub(crate) const SPECS: &[Spec] = &[
     spec("auth.access_file", "", "TOML file with [[tokens]] and [[certificates]]: who they are and what they may do (docs/ACCESS.md); empty: none."),
     spec("auth.jwt_key_file", "", "File with the key that JWTs are signed with: a public key in PEM, or the secret of HS256 of 32 bytes or more; empty: none."),
     spec("auth.jwks_file", "", "File with the JWKS that JWTs are signed with; empty: none."),
-    spec("auth.jwks_url", "", "URL of such a JWKS, https://, or http:// to this machine itself; empty: none."),
+    spec("auth.jwks_url", "", "URL of such a JWKS, https://, or http:// to this machine itself; empty: none. Secret: only its host is logged, and --print-config hides it."),
     spec("auth.jwks_interval", "5m", "Between two fetches of auth.jwks_url, which is also fetched when the settings are read again; 1s to 1d."),
     spec("auth.jwt_audience", "", "What a JWT must name in aud; needed wherever there are keys."),
     spec("auth.jwt_issuer", "", "What a JWT must name in iss; empty: anything."),

@@ -61,7 +61,7 @@ mod tests {
     fn somebody(role: Role, threads: Threads) -> Identity {
         Identity {
             name: "somebody".into(),
-            credential: Credential::Token,
+            credential: Credential::Certificate,
             grants: Grants {
                 roles: vec![role],
                 read: threads.clone(),

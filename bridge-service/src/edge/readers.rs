@@ -96,7 +96,7 @@ impl Readers {
 /// Answers a reader's request.
 pub(crate) async fn serve(State(readers): State<Arc<Readers>>, request: Request) -> Response {
     let headers = request.headers();
-    if let Err(error) = readers.origins.check(headers, readers.guard.is_closed()) {
+    if let Err(error) = readers.origins.check(headers, &readers.guard) {
         tracing::info!(%error, "a page was refused");
         return refusal(StatusCode::FORBIDDEN, &error);
     }

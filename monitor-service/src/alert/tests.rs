@@ -8,11 +8,12 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde_json::Value;
+use service_kit::config::SecretUrl;
 use service_kit::histogram::Histogram;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
-use super::settings::{AlertSettings, SecretUrl};
+use super::settings::AlertSettings;
 use super::{Alerting, Outbox, open};
 use crate::domain::{Alert, AlertEvent, AlertKind, EvidenceItem, Finding, FindingState, Severity};
 use crate::fleet::api::{AlertCounts, Command, FleetHandle, SelfReport};

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use monitorable::monitor::v1 as wire;
 use serde::Deserialize;
-use service_kit::config::Source;
+use service_kit::config::{Source, mistake_at};
 
 use crate::edge::validate::target::target;
 use crate::fleet::api::Target;
@@ -102,7 +102,7 @@ pub(crate) fn read(
 ) -> Result<Target, String> {
     let mut entry: Entry = toml::Value::Table(table)
         .try_into()
-        .map_err(|error: toml::de::Error| format!("{path}: {}", error.message()))?;
+        .map_err(|error| mistake_at(path, &error))?;
     if let Some(file) = &entry.token_file {
         follow(file);
         let token =
@@ -218,6 +218,28 @@ mod tests {
             error.contains("components[0].token_file: /nowhere"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn what_may_be_secret_is_not_shown() {
+        let component = "[[components]]\ncomponent_id = 'a'\nendpoint = 'http://127.0.0.1:1'\n";
+        for (written, place) in [
+            ("metadata = 'Bearer hush'", "components[0].metadata: "),
+            ("metadata = { a = ['hush'] }", "components[0].metadata.a: "),
+            (
+                "canary = { token = ['hush'] }",
+                "components[0].canary.token: ",
+            ),
+            ("canary = 'hush'", "components[0].canary: "),
+            ("canary = { token = 'hush", "line 4: "),
+            (
+                "canary = { websocket_uri = 'ws://u:hush@127.0.0.1:1/?token=hush' }",
+                "components[0].canary.websocket_uri: ",
+            ),
+        ] {
+            let error = load(&format!("{component}{written}\n")).unwrap_err();
+            assert!(error.contains(place) && !error.contains("hush"), "{error}");
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ const fn spec(path: &'static str, default: &'static str, help: &'static str) -> 
 /// Every setting, in the order in which `--help` and `--print-config` show them.
 #[rustfmt::skip]
 pub(crate) const SPECS: &[Spec] = &[
-    spec("insecure", "false", "Let a port that other machines can reach stand open to everybody; true or false. For networks that keep strangers out themselves."),
+    spec("insecure", "false", "Let a port that other machines can reach stand open to everybody, and an open one be called by any host name; true or false. For networks that keep strangers out themselves."),
     spec("component.id", "monitor-service", "Stable name of this component: 1 to 128 bytes of printable ASCII without spaces."),
     spec("grpc.listen", "127.0.0.1:50061", "Address of the gRPC port; port 0 takes a free one."),
     spec("grpc.reflection", "true", "Whether server reflection is served, to whoever is known; true or false."),
@@ -47,7 +47,7 @@ pub(crate) const SPECS: &[Spec] = &[
     spec("auth.access_file", "", "TOML file with [[tokens]] and [[certificates]]: who they are and what they may do (docs/ACCESS.md); empty: none."),
     spec("auth.jwt_key_file", "", "File with the key that JWTs are signed with: a public key in PEM, or the secret of HS256 of 32 bytes or more; empty: none."),
     spec("auth.jwks_file", "", "File with the JWKS that JWTs are signed with; empty: none."),
-    spec("auth.jwks_url", "", "URL of such a JWKS, https://, or http:// to this machine itself; empty: none."),
+    spec("auth.jwks_url", "", "URL of such a JWKS, https://, or http:// to this machine itself; empty: none. Secret: only its host is logged, and --print-config hides it."),
     spec("auth.jwks_interval", "5m", "Between two fetches of auth.jwks_url, which is also fetched when the settings are read again; 1s to 1d."),
     spec("auth.jwt_audience", "", "What a JWT must name in aud; needed wherever there are keys."),
     spec("auth.jwt_issuer", "", "What a JWT must name in iss; empty: anything."),
@@ -171,4 +171,4 @@ pub(crate) const SPECS: &[Spec] = &[
 ];
 
 /// Settings whose values are never shown.
-pub(crate) const SECRETS: &[&str] = &["alert.webhook_url", "alert.dead_man_url"];
+pub(crate) const SECRETS: &[&str] = &["alert.webhook_url", "alert.dead_man_url", "auth.jwks_url"];

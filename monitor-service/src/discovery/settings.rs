@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
-use service_kit::config::Source;
+use service_kit::config::{Source, mistake_at, shown_url};
 
 use crate::config::components;
 use crate::edge::validate::id;
@@ -202,9 +202,9 @@ impl Reader<'_> {
     /// Scheme and `HOST:PORT` of the name's URI. Certificates are for the name, not for addresses.
     fn split(&mut self, uri: &str) -> Result<(String, String), String> {
         let wrong = || {
-            let path = self.path;
+            let (path, shown) = (self.path, shown_url(uri));
             format!(
-                "{path}.dns: {uri:?} is not allowed; allowed is http://HOST:PORT or https://HOST:PORT"
+                "{path}.dns: {shown:?} is not allowed; allowed is http://HOST:PORT or https://HOST:PORT"
             )
         };
         let parsed: http::Uri = uri.parse().map_err(|_| wrong())?;
@@ -213,7 +213,8 @@ impl Reader<'_> {
         else {
             return Err(wrong());
         };
-        if !matches!(scheme, "http" | "https") || !matches!(parsed.path(), "" | "/") {
+        let plain = parsed.query().is_none() && !authority.as_str().contains('@');
+        if !matches!(scheme, "http" | "https") || !matches!(parsed.path(), "" | "/") || !plain {
             return Err(wrong());
         }
         let (scheme, host) = (scheme.to_owned(), authority.to_string());
@@ -244,7 +245,7 @@ impl Reader<'_> {
         let taken = self.table.remove(key).map(toml::Value::try_into);
         taken
             .transpose()
-            .map_err(|error: toml::de::Error| format!("{path}.{key}: {}", error.message()))
+            .map_err(|error| mistake_at(&format!("{path}.{key}"), &error))
     }
 
     fn span(&mut self, key: &str, usual: Duration, least: Duration) -> Result<Duration, String> {
@@ -330,7 +331,9 @@ mod tests {
              [[discovery]]\nname = 'h'\ndns = 'http://x:1'\ncomponent_id = '{pod}'\n\
              [[discovery]]\nname = 'i'\ndns = 'http://x:1'\ncomponent_id = 'two words'\n\
              [[discovery]]\nname = 'j'\ndns = 'http://x:1'\n\
-             [[discovery]]\nname = 'j'\ndns = 'http://x:1'\n",
+             [[discovery]]\nname = 'j'\ndns = 'http://x:1'\n\
+             [[discovery]]\nname = 'k'\ndns = 'http://user:hush@x:1'\n\
+             [[discovery]]\nname = 'l'\ndns = ['hush']\n",
         );
         for part in [
             "discovery[0]: dns or endpoint_slices",
@@ -342,9 +345,12 @@ mod tests {
             "discovery[6].component_id: \"{pod}\" is not allowed",
             "discovery[7].component_id: \"two words\"",
             "discovery[9].name: \"j\" is there twice",
+            "discovery[10].dns: \"http://***@x:1\" is not allowed",
+            "discovery[11].dns: invalid type, expected a string",
         ] {
             assert!(found.contains(part), "{part} is missing from {found}");
         }
+        assert!(!found.contains("hush"), "{found}");
     }
 
     #[cfg(feature = "kubernetes")]

@@ -83,7 +83,7 @@ mod tests {
     fn identity(name: &str, roles: &[Role], read: Threads, write: Threads) -> Identity {
         Identity {
             name: name.into(),
-            credential: Credential::Token,
+            credential: Credential::Certificate,
             grants: Grants {
                 roles: roles.to_vec(),
                 read,

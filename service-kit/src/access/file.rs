@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::grants::{Credential, Grants, Identity};
 use super::secret::Secret;
+use crate::config::mistake;
 
 /// Allowed lengths of a token, in bytes.
 const TOKEN_BYTES: std::ops::RangeInclusive<usize> = 16..=512;
@@ -64,9 +65,7 @@ impl AccessFile {
     }
 
     fn parse(text: &str) -> Result<Self, Vec<String>> {
-        // The parser's own words would show the line, and with it the token.
-        let written: Written =
-            toml::from_str(text).map_err(|error| vec![whereabouts(text, &error)])?;
+        let written: Written = toml::from_str(text).map_err(|error| vec![mistake(text, &error)])?;
         let mut errors = Vec::new();
         let mut file = Self::default();
         for (index, entry) in written.tokens.into_iter().enumerate() {
@@ -78,7 +77,8 @@ impl AccessFile {
             if file.tokens.iter().any(|other| other.token == entry.token) {
                 errors.push(format!("{place}.token: another entry has the same"));
             }
-            let identity = Arc::new(identity(entry.name, Credential::Token, entry.grants));
+            let credential = Credential::Token(entry.token.digest());
+            let identity = Arc::new(identity(entry.name, credential, entry.grants));
             file.tokens.push(Token {
                 token: entry.token,
                 identity,
@@ -154,12 +154,6 @@ fn check(place: &str, name: &str, grants: &Grants, errors: &mut Vec<String>) {
     }
 }
 
-fn whereabouts(text: &str, error: &toml::de::Error) -> String {
-    let line = error.span().and_then(|span| text.get(..span.start));
-    let line = line.map_or(1, |before| before.matches('\n').count() + 1);
-    format!("line {line}: {}", error.message())
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::grants::Action;
@@ -207,6 +201,9 @@ mod tests {
             "[[tokens]]\nname = 'x'\ntoken = 'hush-hush-hush-hush'\nroles = ['king']\n",
             "[[tokens]]\nname = 'x'\ntokn = 'hush-hush-hush-hush'\nroles = ['agent']\n",
             "[[toknes]]\ntoken = 'hush-hush-hush-hush'\n",
+            "tokens = 'hush-hush-hush-hush'\n",
+            "[[tokens]]\nname = 'x'\ntoken = ['hush-hush-hush-hush']\nroles = ['agent']\n",
+            "[[tokens]]\nname = 'x'\nroles = 'hush-hush-hush-hush'\ntoken = 'x'\n",
         ] {
             let errors = AccessFile::parse(bad).unwrap_err().join("\n");
             assert!(errors.starts_with("line "), "{errors}");

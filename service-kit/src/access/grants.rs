@@ -5,6 +5,8 @@ use std::time::SystemTime;
 
 use serde::Deserialize;
 
+use super::secret::Digest;
+
 /// What somebody is here for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -78,8 +80,8 @@ pub struct Grants {
 /// What somebody has shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Credential {
-    /// A token that the access file or a setting has.
-    Token,
+    /// The token of this digest, which the access file or a setting has.
+    Token(Digest),
     /// A client certificate.
     Certificate,
     /// A signed token.
@@ -219,7 +221,7 @@ mod tests {
     fn identity(grants: &str) -> Identity {
         Identity {
             name: "somebody".into(),
-            credential: Credential::Token,
+            credential: Credential::Certificate,
             grants: toml::from_str(grants).unwrap(),
             expires: None,
         }

@@ -7,7 +7,7 @@ use axum::http::{Extensions, HeaderMap};
 use tokio::sync::watch;
 
 use super::control::{Lapse, lapsed};
-use super::{Access, Identity, Refusal, bearer};
+use super::{Access, Identity, Refusal, bearer, host};
 use crate::accept::Peer;
 use crate::clock::Clock;
 
@@ -16,6 +16,8 @@ use crate::clock::Clock;
 pub struct Guard {
     /// `None`: the door stands open.
     access: Option<watch::Receiver<Arc<Access>>>,
+    /// Whether this machine must be called by a name of its own while the door stands open.
+    own_name: bool,
     clock: Clock,
 }
 
@@ -25,6 +27,7 @@ impl Guard {
     pub fn new(access: watch::Receiver<Arc<Access>>, clock: Clock) -> Self {
         Self {
             access: Some(access),
+            own_name: false,
             clock,
         }
     }
@@ -34,7 +37,33 @@ impl Guard {
     pub fn open(clock: Clock) -> Self {
         Self {
             access: None,
+            own_name: false,
             clock,
+        }
+    }
+
+    /// The same door; while it stands open, and where this is true, not for whoever calls this
+    /// machine by a name that others can have.
+    #[must_use]
+    pub fn by_own_name(self, own_name: bool) -> Self {
+        Self { own_name, ..self }
+    }
+
+    /// Whether a request may come in by the name that it calls this machine by. Of other names than
+    /// the machine's own the `known` may be used too. Through a door that is closed a page of any
+    /// name gets nowhere: it has nothing to show.
+    ///
+    /// # Errors
+    /// The host, and what is allowed.
+    pub fn check_host(
+        &self,
+        headers: &HeaderMap,
+        known: impl Fn(&str) -> bool,
+    ) -> Result<(), String> {
+        if self.own_name && !self.is_closed() {
+            host::check(headers, known)
+        } else {
+            Ok(())
         }
     }
 

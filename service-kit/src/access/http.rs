@@ -28,12 +28,19 @@ pub fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
     }
 }
 
-/// Lets through whoever may look: 401 for who is not known, 403 for who may not.
+/// Lets through whoever may look: 401 for who is not known, 403 for who may not, and for who calls
+/// this machine by a name that is not its own where it must be.
 pub async fn guard_http(State(guard): State<Guard>, mut request: Request, next: Next) -> Response {
     let identified = guard.identify_request(request.headers(), request.extensions());
     let address = request.extensions().get::<Peer>().map(|peer| peer.address);
     match identified {
-        Ok(None) => next.run(request).await,
+        Ok(None) => match guard.check_host(request.headers(), |_| false) {
+            Ok(()) => next.run(request).await,
+            Err(error) => {
+                tracing::info!(?address, %error, "refused: it may be of a page");
+                (StatusCode::FORBIDDEN, format!("{error}\n")).into_response()
+            }
+        },
         Ok(Some(identity)) => match identity.may(Action::Inspect) {
             Ok(()) => {
                 request.extensions_mut().insert(identity);

@@ -5,6 +5,7 @@ mod file;
 mod grants;
 mod grpc;
 mod guard;
+mod host;
 mod http;
 mod jwks_url;
 mod jwt;
@@ -27,7 +28,7 @@ pub use http::{bearer, guard_http, unauthorized};
 pub use jwks_url::JwksUrl;
 pub use jwt::JwtRules;
 pub use keys::Keys;
-pub use secret::Secret;
+pub use secret::{Digest, Secret};
 pub use settings::AccessSettings;
 
 use crate::tls::ClientCertificate;
@@ -100,30 +101,32 @@ impl Access {
     /// These tokens too are known: whoever shows one may read every thread.
     #[must_use]
     pub fn with_readers(mut self, tokens: Vec<Secret>) -> Self {
-        let identity = Arc::new(Identity {
-            name: "auth.tokens".into(),
-            credential: Credential::Token,
-            grants: Grants {
-                roles: vec![Role::Reader],
-                read: Threads::all(),
-                write: Threads::default(),
-            },
-            expires: None,
-        });
-        let tokens = tokens.into_iter().map(|token| Token {
-            token,
-            identity: identity.clone(),
+        let tokens = tokens.into_iter().map(|token| {
+            let identity = Arc::new(Identity {
+                name: "auth.tokens".into(),
+                credential: Credential::Token(token.digest()),
+                grants: Grants {
+                    roles: vec![Role::Reader],
+                    read: Threads::all(),
+                    write: Threads::default(),
+                },
+                expires: None,
+            });
+            Token { token, identity }
         });
         self.file.tokens.extend(tokens);
         self
     }
 
-    /// Whether somebody who was known would be known again.
+    /// Whether somebody who was known would be known again, and as the same.
     fn still_knows(&self, identity: &Identity) -> bool {
-        let same =
-            |known: &Identity| known.name == identity.name && known.grants == identity.grants;
+        let same = |known: &Identity| {
+            known.name == identity.name
+                && known.credential == identity.credential
+                && known.grants == identity.grants
+        };
         match identity.credential {
-            Credential::Token => self.file.tokens.iter().any(|entry| same(&entry.identity)),
+            Credential::Token(_) => self.file.tokens.iter().any(|entry| same(&entry.identity)),
             Credential::Certificate => self.file.certificates.iter().any(same),
             Credential::Jwt => self.jwt.is_some(),
         }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{Access, AccessFile, JwksUrl, JwtRules, Keys};
-use crate::config::{Source, duration};
+use crate::config::{SecretUrl, Source, duration};
 
 /// Where identities come from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,10 +26,10 @@ impl AccessSettings {
             file("auth.jwt_key_file"),
             file("auth.jwks_file"),
         );
-        let url = source.take::<String>("auth.jwks_url");
+        let url = source.take::<SecretUrl>("auth.jwks_url");
         let day = Duration::from_secs(86_400);
         let interval = duration(source, "auth.jwks_interval", Duration::from_secs(1)..=day);
-        let jwks_url = (!url.is_empty()).then_some(JwksUrl { url, interval });
+        let jwks_url = url.is_set().then_some(JwksUrl { url, interval });
         let rules = JwtRules {
             audience: source.take("auth.jwt_audience"),
             issuer: source.take("auth.jwt_issuer"),
@@ -40,9 +40,11 @@ impl AccessSettings {
             ),
         };
         if let Some(JwksUrl { url, .. }) = &jwks_url
-            && let Err(why) = super::jwks_url::check(url)
+            && !super::jwks_url::is_safe(url)
         {
-            source.reject(format!("auth.jwks_url: {url:?} {why}"));
+            source.reject(format!(
+                "auth.jwks_url: {url} is not allowed; allowed is https://HOST…, or http://… to this machine itself"
+            ));
         }
         let jwt = key_file.is_some() || jwks_file.is_some() || jwks_url.is_some();
         if jwt && rules.audience.is_empty() {

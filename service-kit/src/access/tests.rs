@@ -14,6 +14,7 @@ use ring::signature::{
 
 use super::*;
 use crate::clock::Clock;
+use crate::config::SecretUrl;
 
 const RSA_PRIVATE: &[u8] = include_bytes!("tests/rsa.pk8");
 const RSA_PUBLIC: &[u8] = include_bytes!("tests/rsa.pem");
@@ -223,11 +224,43 @@ async fn who_is_withdrawn_lapses_and_who_stays_does_not() {
     );
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_token_that_is_replaced_loses_what_it_holds_open() {
+    let file = |token: &str| {
+        let entry = format!("[[tokens]]\nname = 'agent'\ntoken = '{token}'\nroles = ['monitor']");
+        from_file(&entry)
+    };
+    let setting = |tokens: &[&str]| {
+        let secrets = tokens.iter().map(|token| Secret::from((*token).to_owned()));
+        Access::default().with_readers(secrets.collect())
+    };
+    for (before, after) in [
+        (file("the-leaked-token"), file("the-one-after-it")),
+        (
+            setting(&["the-leaked-token", "one-that-stays"]),
+            setting(&["one-that-stays", "the-one-after-it"]),
+        ),
+    ] {
+        let (control, _) = AccessControl::start(before, None);
+        let guard = control.guard(true, Clock::simulated());
+        let lapse = |token: &str| {
+            let identity = guard.identify(Some(token), None).ok().flatten();
+            identity.map(|identity| tokio::spawn(guard.lapse(identity)))
+        };
+        let (leaked, stays) = (lapse("the-leaked-token"), lapse("one-that-stays"));
+        control.replace(after);
+        let lapsed = tokio::time::timeout(Duration::from_secs(3_600), leaked.unwrap()).await;
+        assert_eq!(lapsed.unwrap().unwrap(), Lapse::Withdrawn);
+        tokio::time::sleep(Duration::from_secs(3_600)).await;
+        assert!(stays.is_none_or(|stays| !stays.is_finished()));
+    }
+}
+
 #[tokio::test]
 async fn keys_of_a_url_are_followed() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = JwksUrl {
-        url: format!("http://{}/jwks", listener.local_addr().unwrap()),
+        url: SecretUrl::read(&format!("http://{}/jwks", listener.local_addr().unwrap())).unwrap(),
         interval: Duration::from_secs(300),
     };
     let document = serde_json::json!({ "keys": [{ "kty": "oct", "k": base64(SECRET) }] });

@@ -1,7 +1,7 @@
 //! What changes in both services alike when their settings are read again: the log's level, who is
 //! known, and certificates.
 
-use crate::access::{Access, AccessControl};
+use crate::access::{Access, AccessControl, JwksUrl};
 use crate::port::PortSettings;
 use crate::telemetry::{LogLevel, parse_filter};
 
@@ -11,6 +11,8 @@ pub struct Shared {
     pub level: LogLevel,
     /// Who is known.
     pub access: AccessControl,
+    /// Where keys are fetched from.
+    pub jwks_url: Option<JwksUrl>,
     /// The gRPC port's certificates.
     pub grpc: PortSettings,
     /// The HTTP port's certificates.
@@ -25,6 +27,8 @@ pub struct SharedSettings<'a> {
     pub log_level: &'a str,
     /// Who is known.
     pub known: &'a Access,
+    /// Where keys are fetched from.
+    pub jwks_url: Option<&'a JwksUrl>,
     /// The gRPC port.
     pub grpc: &'a PortSettings,
     /// The HTTP port.
@@ -52,6 +56,13 @@ impl Shared {
         if new.closed != self.closed {
             return Err(
                 "auth: whether a port asks anybody who they are is settled at the start; restart the service"
+                    .to_owned(),
+            );
+        }
+        let url = |source: &JwksUrl| source.url.clone();
+        if new.jwks_url.map(url) != self.jwks_url.as_ref().map(url) {
+            return Err(
+                "auth.jwks_url: where keys are fetched from is settled at the start; restart the service"
                     .to_owned(),
             );
         }

@@ -2,6 +2,7 @@
 
 use std::process::Stdio;
 
+use ::http::Method;
 use monitorable_tests::process::{self, Service};
 use monitorable_tests::{command, http};
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -74,6 +75,40 @@ async fn tokens_for_readers_alone_leave_the_grpc_port_open() {
 }
 
 #[tokio::test]
+async fn an_open_port_is_not_called_by_a_name_that_a_page_can_have() {
+    // A page whose name was made to lead here asks as this machine's own would, but for the name.
+    let ask = async |service: &Service, host: &str, path: &str| {
+        let headers = [("host", host), ("accept", "text/event-stream")];
+        let answer = http::send(service.http, Method::GET, path, &headers, "").await;
+        answer.status().as_u16()
+    };
+    let (bridge, monitor) = ("bridge-service", "monitor-service");
+    for (name, path) in [
+        (bridge, "/v1/events?thread_id=chat-1"),
+        (bridge, "/metrics"),
+        (monitor, "/api/v1/components"),
+        (monitor, "/metrics"),
+    ] {
+        let service = Service::start_in(&[], name, &[]).await;
+        assert_eq!(
+            ask(&service, "evil.example:8080", path).await,
+            403,
+            "{path}"
+        );
+        for own in ["127.0.0.1:8080", "localhost:8080"] {
+            assert_eq!(ask(&service, own, path).await, 200, "{own} {path}");
+        }
+        assert_eq!(ask(&service, "evil.example:8080", "/livez").await, 200);
+        let insecure = Service::start_in(&[], name, &["--insecure"]).await;
+        assert_eq!(
+            ask(&insecure, "service.internal", path).await,
+            200,
+            "{path}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn what_operators_see_can_be_switched_off() {
     let bridge = Service::bridge(&["--http-metrics", "false"]).await;
     assert_eq!(http::get(bridge.http, "/metrics").await.status, 404);
@@ -104,7 +139,7 @@ async fn what_is_half_set_is_refused_by_name() {
             "--auth-access-file",
             &access,
             "--auth-jwks-url",
-            "http://elsewhere.example/",
+            "http://elsewhere.example/?key=hush",
         ],
     )
     .await;
@@ -114,7 +149,7 @@ async fn what_is_half_set_is_refused_by_name() {
         "http.tls_certificate_file: ",
         "auth.jwt_audience: it is not set",
         "tokens[0].token: it has 4 bytes",
-        "auth.jwks_url: \"http://elsewhere.example/\"",
+        "auth.jwks_url: http://elsewhere.example/… is not allowed",
     ] {
         assert!(
             refused.stderr.contains(part),

@@ -10,12 +10,13 @@ use monitorable_tests::fake::Fake;
 use monitorable_tests::http;
 use monitorable_tests::issuer::Issuer;
 use monitorable_tests::process::Service;
+use monitorable_tests::reader::Reader;
 use monitorable_tests::tokens::{claims, signed};
 use serde_json::json;
 use tonic::Code;
 
 use crate::SOON;
-use crate::guarded::{AGENT, Files, THE_READER, logged, nothing_secret_in, publish};
+use crate::guarded::{AGENT, Files, THE_READER, logged, nothing_secret_in, publish, reads};
 
 fn component(id: &str) -> String {
     format!("[[components]]\ncomponent_id = '{id}'\nendpoint = 'http://127.0.0.1:1'\n")
@@ -377,6 +378,53 @@ async fn doors_are_not_closed_or_opened_by_a_reading() {
     publish(guarded.channel(), AGENT, "chat-1", "run-1")
         .await
         .unwrap();
+}
+
+#[tokio::test]
+async fn where_keys_are_fetched_is_not_changed_by_a_reading() {
+    let files = Files::new();
+    let secret = "the-secret-of-an-issuer-of-some-tokens";
+    let issuer = Issuer::start(secret).await;
+    let fetching = |more: &str| {
+        let access = files.shown("access.toml");
+        files.write(
+            "bridge.toml",
+            &format!("[auth]\naccess_file = {access:?}\n{more}"),
+        );
+    };
+    let keys = format!("jwks_url = {:?}\njwt_audience = 'test'\n", issuer.url);
+    fetching(&keys);
+    let settings = files.shown("bridge.toml");
+    let bridge = Service::bridge(&["--config", &settings]).await;
+    let grants = json!({ "roles": ["agent", "reader"], "write": ["chat-2"], "read": ["chat-1"] });
+    let token = signed(secret, &claims("test", 600, &grants));
+    eventually(SOON, "its key is known", || async {
+        let answer = publish(bridge.channel(), &token, "chat-2", "run-1").await;
+        holds(answer.is_ok(), answer.err())
+    })
+    .await;
+    let mut reader = Reader::connect(bridge.http, reads("chat-1", &token)).await;
+    reader.welcome().await;
+    let refusal = [
+        "those from before hold",
+        "auth.jwks_url",
+        "settled at the start",
+    ];
+    fetching("");
+    logged(&bridge, &refusal).await;
+    // Its reader stays, and is still known.
+    publish(bridge.channel(), AGENT, "chat-1", "run-2")
+        .await
+        .unwrap();
+    reader.until_events(SOON, 4).await;
+    let mut again = Reader::connect(bridge.http, reads("chat-1", &token)).await;
+    again.until_events(SOON, 4).await;
+    let log = bridge.log().join("\n");
+    assert!(!log.contains("wait for the next start"), "{log}");
+    fetching("");
+    let without = Service::bridge(&["--config", &settings]).await;
+    fetching(&keys);
+    logged(&without, &refusal).await;
 }
 
 #[tokio::test]

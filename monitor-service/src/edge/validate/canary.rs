@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::Uri;
 use monitorable::monitor::v1 as wire;
+use service_kit::config::shown_url;
 
 use super::target::MASK;
 use super::{Invalid, shown};
@@ -51,7 +52,7 @@ fn websocket_uri(field: &str, value: String) -> Result<String, Invalid> {
         return Ok(value);
     }
     let refuse = |why: &str| {
-        let shown = shown(&value);
+        let shown = shown(&shown_url(&value));
         let allowed = "allowed is ws://HOST:PORT/PATH or wss://HOST:PORT/PATH without a query";
         Err(Invalid::new(field, format!("{shown} {why}; {allowed}")))
     };
@@ -141,7 +142,7 @@ mod tests {
             ("ws://127.0.0.1/v1/events", "no port"),
             ("ws://127.0.0.1:0/", "no port"),
             ("ws://u:secret@127.0.0.1:1/", "user name"),
-            ("ws://127.0.0.1:1/?thread_id=t", "query"),
+            ("ws://127.0.0.1:1/?token=secret", "query"),
             ("ws://127.0.0.1:1/#x", "fragment"),
             ("ws://a b:1/", "not a URI"),
             ("/v1/events", "is neither ws nor wss"),
@@ -153,6 +154,7 @@ mod tests {
             });
             assert!(error.starts_with("canary.websocket_uri: "), "{error}");
             assert!(error.contains(why), "{error} lacks {why}");
+            assert!(!error.contains("secret"), "{error}");
         }
     }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use http::Uri;
 use monitorable::monitor::v1 as wire;
+use service_kit::config::shown_url;
 
 use super::canary::canary;
 use super::tls::tls;
@@ -76,7 +77,7 @@ pub(crate) fn target(
 /// Where it is not `http://HOST:PORT` or `https://HOST:PORT`.
 pub(crate) fn endpoint(field: &str, value: &str) -> Result<String, Invalid> {
     let refuse = |why: &str| {
-        let shown = shown(value);
+        let shown = shown(&shown_url(value));
         Invalid::new(
             field,
             format!("{shown} {why}; allowed is http://HOST:PORT or https://HOST:PORT"),
@@ -96,9 +97,7 @@ pub(crate) fn endpoint(field: &str, value: &str) -> Result<String, Invalid> {
     let authority = uri.authority().map(http::uri::Authority::as_str);
     let authority = authority.unwrap_or_default();
     if authority.contains('@') {
-        // What is before the @ may be a password: it is not shown.
-        let why = "holds a user name; allowed is http://HOST:PORT or https://HOST:PORT";
-        return Err(Invalid::new(field, why));
+        return Err(refuse("holds a user name"));
     }
     if uri.host().unwrap_or_default().is_empty() {
         return Err(refuse("has no host"));
@@ -265,13 +264,13 @@ mod tests {
             ("", "empty"),
             ("127.0.0.1:50051", "neither http nor https"),
             ("bridge", "neither http nor https"),
-            ("ftp://127.0.0.1:1", "neither http nor https"),
+            ("ftp://user:secret@127.0.0.1:1", "neither http nor https"),
             ("http://127.0.0.1", "no port"),
             ("http://127.0.0.1:0", "port 0"),
             ("http://127.0.0.1:99999", ""),
             ("http://user:secret@127.0.0.1:1", "user name"),
             ("http://127.0.0.1:1/path", "path"),
-            ("http://127.0.0.1:1?query", "query"),
+            ("http://127.0.0.1:1?key=secret", "query"),
             ("http://127.0.0.1:1#fragment", "fragment"),
             ("http://:50051", ""),
             ("http://a b:1", "not a URI"),
