@@ -203,10 +203,7 @@ impl Source {
         };
         match text.parse::<toml::Table>() {
             Ok(table) => self.read_table("", &table, &shown.to_string()),
-            Err(error) => {
-                let mistake = mistake(&text, &error);
-                self.errors.push(format!("{shown}: not TOML: {mistake}"));
-            }
+            Err(error) => self.reject(format!("{shown}: not TOML: {}", mistake(&text, &error))),
         }
     }
 
@@ -345,13 +342,11 @@ impl Source {
                 section = parent;
                 let _ = writeln!(page, "[{section}]");
             }
-            let value = match self.written.get(spec.path) {
-                Some(_) if secrets.contains(&spec.path) => "***".to_owned(),
-                _ => self.value(spec),
-            };
-            let value = match value.contains("://") {
-                true => shown_url(&value),
-                false => value,
+            let secret = secrets.contains(&spec.path) && self.written.contains_key(spec.path);
+            let value = match self.value(spec) {
+                _ if secret => "***".to_owned(),
+                url if url.contains("://") => shown_url(&url),
+                value => value,
             };
             let _ = writeln!(
                 page,

@@ -44,9 +44,10 @@ const TOKEN = "monitor-token";
 
 // Nobody is known by the token that was shown, or whoever is may not look.
 class Refused extends Error {
-  constructor(why, token) {
+  constructor(why, token, status) {
     super(why);
     this.token = token;
+    this.status = status;
   }
 }
 
@@ -65,7 +66,7 @@ async function load(path) {
   const response = await fetch(path, { headers, signal, cache: "no-store" });
   if (response.ok) return response.json();
   const why = reason(await response.text()) || `${path} answered ${response.status}`;
-  throw [401, 403].includes(response.status) ? new Refused(why, token) : new Error(why);
+  throw [401, 403].includes(response.status) ? new Refused(why, token, response.status) : new Error(why);
 }
 
 // ---- the door ----
@@ -75,7 +76,9 @@ function ask(refused) {
   // Said of another token than the one that is kept now.
   if (refused.token !== sessionStorage.getItem(TOKEN)) return;
   sessionStorage.removeItem(TOKEN);
-  setText($("door-why"), refused.token ? `This token does not open it: ${refused.message}.` : "");
+  // That a token is wanting, the page says itself; that something else is, nobody else does.
+  const why = refused.status === 401 ? "" : refused.message;
+  setText($("door-why"), refused.token ? `This token does not open it: ${refused.message}.` : why);
   setText($("freshness"), "Closed");
   document.body.classList.add("closed");
   $("notice").hidden = true;
