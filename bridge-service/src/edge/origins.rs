@@ -195,6 +195,7 @@ mod tests {
             assert!(parse(bad).is_err(), "{bad}");
         }
     }
+
     #[test]
     fn a_page_that_made_its_own_name_lead_here_may_not_read() {
         let to = |host: &str| HeaderMap::from_iter([(HOST, host.parse().unwrap())]);
