@@ -5,11 +5,13 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::body::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Sleep;
 use tokio_rustls::rustls::ServerConnection;
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
@@ -19,6 +21,11 @@ use crate::tls::ClientCertificate;
 
 /// What every client says first that speaks HTTP/2.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// How long a peer may take nothing of what is written to it. Neither protocol ends such a
+/// connection by itself: HTTP/1 waits without an end, and where pings of HTTP/2 find the peer dead,
+/// its goodbye waits behind the rest.
+const MAX_STALL: Duration = Duration::from_secs(120);
 
 /// Who is at the other end; each request carries it as an extension.
 #[derive(Clone, Debug)]
@@ -35,6 +42,8 @@ pub struct Connection {
     stream: Transport,
     /// What was heard before it was let in, and is still to be read.
     heard: Bytes,
+    /// When it is given up. `None`: the peer takes what is written.
+    stalled: Option<Pin<Box<Sleep>>>,
     peer: Peer,
     place: Place,
     permit: Option<OwnedSemaphorePermit>,
@@ -67,6 +76,7 @@ impl Connection {
         Self {
             stream: Transport::Plain(stream),
             heard: Bytes::new(),
+            stalled: None,
             peer: Peer {
                 address,
                 certificate: None,
@@ -87,6 +97,7 @@ impl Connection {
         Self {
             stream: Transport::Encrypted(Box::new(stream)),
             heard: Bytes::new(),
+            stalled: None,
             peer: Peer {
                 address,
                 certificate: certificate.map(Arc::new),
@@ -149,10 +160,29 @@ impl Connected for Connection {
     }
 }
 
+impl Connection {
+    /// What came of writing; an error where the peer has taken nothing for too long.
+    fn in_time<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        written: Poll<Result<T>>,
+    ) -> Poll<Result<T>> {
+        if written.is_ready() {
+            self.stalled = None;
+            return written;
+        }
+        let begin = || Box::pin(tokio::time::sleep(MAX_STALL));
+        let stalled = self.stalled.get_or_insert_with(begin).as_mut();
+        stalled
+            .poll(context)
+            .map(|()| Err(ErrorKind::TimedOut.into()))
+    }
+}
+
 /// Calls the same method of whichever transport it is.
 macro_rules! either {
     ($self:ident, $stream:ident => $call:expr) => {
-        match &mut $self.get_mut().stream {
+        match &mut $self.stream {
             Transport::Plain(stream) => {
                 let $stream = Pin::new(stream);
                 $call
@@ -167,7 +197,7 @@ macro_rules! either {
 
 impl AsyncRead for Connection {
     fn poll_read(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<Result<()>> {
@@ -175,26 +205,28 @@ impl AsyncRead for Connection {
             return either!(self, stream => stream.poll_read(context, buffer));
         }
         let count = self.heard.len().min(buffer.remaining());
-        buffer.put_slice(&self.get_mut().heard.split_to(count));
+        buffer.put_slice(&self.heard.split_to(count));
         Poll::Ready(Ok(()))
     }
 }
 
 impl AsyncWrite for Connection {
     fn poll_write(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<Result<usize>> {
-        either!(self, stream => stream.poll_write(context, bytes))
+        let written = either!(self, stream => stream.poll_write(context, bytes));
+        self.in_time(context, written)
     }
 
     fn poll_write_vectored(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<Result<usize>> {
-        either!(self, stream => stream.poll_write_vectored(context, slices))
+        let written = either!(self, stream => stream.poll_write_vectored(context, slices));
+        self.in_time(context, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -204,11 +236,35 @@ impl AsyncWrite for Connection {
         }
     }
 
-    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
-        either!(self, stream => stream.poll_flush(context))
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
+        let written = either!(self, stream => stream.poll_flush(context));
+        self.in_time(context, written)
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
-        either!(self, stream => stream.poll_shutdown(context))
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
+        let written = either!(self, stream => stream.poll_shutdown(context));
+        self.in_time(context, written)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt as _;
+    use tokio::net::TcpListener;
+
+    use crate::accept::Port;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_takes_nothing_is_given_up() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let peer = TcpStream::connect(listener.local_addr().unwrap());
+        let mut port = Port::from(listener);
+        let (peer, mut connection) = tokio::join!(peer, port.accept());
+        // More than the buffers of both ends hold.
+        let written = connection.write_all(&vec![0; 64 * 1024 * 1024]).await;
+        assert_eq!(written.unwrap_err().kind(), ErrorKind::TimedOut);
+        drop(peer);
     }
 }
