@@ -37,23 +37,34 @@ fn check(view: &View<'_>, settings: &RuleSettings, now: Now) -> Outcome {
     // What nobody reads may wait: that harms nobody.
     match newest.read_pending_age {
         Some(_) => {}
-        None if view.losses.unseen > 0 => {}
+        None if misses_as_long(view, newest, settings) => {}
         None => return Outcome::Undecided("whether anybody reads what is pending is not known"),
     }
     Outcome::broken(violation(view, (oldest, newest), lasted, settings, now))
+}
+
+/// Whether witnesses have missed everything for as long: one event that is late in a moment in which
+/// others wait for a reader is no sign of it.
+fn misses_as_long(view: &View<'_>, newest: &Point, settings: &RuleSettings) -> bool {
+    let hole = view.losses.hole.as_ref();
+    hole.is_some_and(|hole| newest.sent.since(hole.since) >= settings.backlog_growth)
 }
 
 fn waits(point: &Point) -> bool {
     point.delivery.pending > 0 && point.delivery.connections_open > 0
 }
 
-/// Whether nothing was delivered between two claims, and the oldest pending event is the same.
+/// Whether nothing was delivered between two claims, and the oldest pending event is the same; where
+/// the newer one says that a reader waits, one must have waited before: who has just come finds what
+/// waited for a reader.
 fn grows(older: &Point, newer: &Point) -> bool {
     let age = |point: &Point| point.delivery.oldest_pending_age.unwrap_or_default();
+    let read = |point: &Point| point.read_pending_age.is_some_and(|age| !age.is_zero());
     let passed = newer.sent.since(older.sent.monotonic);
     older.delivery.delivered == newer.delivery.delivered
         && waits(older)
         && waits(newer)
+        && (read(older) || !read(newer))
         && age(newer).saturating_sub(age(older)) >= passed / 2
 }
 
@@ -219,9 +230,38 @@ mod tests {
             story.second(2, 0);
         }
         story.scene.assert_undecided(ID);
+        // A reader comes, who takes it a moment later.
+        story.read = Some(6);
+        story.second(2, 0);
+        story.scene.assert_quiet(ID);
         story.read = Some(0);
         story.second(2, 0);
         story.scene.assert_quiet(ID);
+        // Another one gets nothing.
+        for age in 8..10 {
+            story.read = Some(age);
+            story.second(2, 0);
+            story.scene.assert_quiet(ID);
+        }
+        story.read = Some(10);
+        story.second(2, 0);
+        story.scene.assert_suspected(ID);
+    }
+
+    #[test]
+    fn one_event_that_is_late_while_others_wait_for_a_reader_is_quiet() {
+        let mut story = Story::new();
+        let mut second = |story: &mut Story| {
+            story.second(2, 0);
+            story.scene.reads("c", &["t"]);
+        };
+        (0..6).for_each(|_| second(&mut story));
+        story.scene.produced("p", "t", 1..=2);
+        second(&mut story);
+        second(&mut story);
+        story.scene.assert_undecided(ID);
+        second(&mut story);
+        story.scene.assert_conclusive(ID, "none delivered in");
     }
 
     #[test]
