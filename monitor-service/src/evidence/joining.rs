@@ -49,7 +49,7 @@ impl Evidence {
                 let epoch = thread.epoch();
                 let reader = thread.readers.entry(key).or_default();
                 if reader.first_event.is_none() {
-                    reader.enter(epoch);
+                    reader.enter(epoch, now.monotonic);
                 }
                 reader.joins(now.monotonic);
                 reader.moved_at_report = reports;

@@ -35,8 +35,8 @@ pub(crate) struct Reader {
     pub(crate) reading_since: Option<Instant>,
     /// When it stopped. `None`: it has not.
     pub(crate) left: Option<Instant>,
-    /// When it last began anew with something announced as gone, or told of what was settled: what
-    /// it saw of a run before is not whole. `None`: it never did.
+    /// When it last began anew with something announced as gone, or in another log, or told of what
+    /// was settled: what it saw of a run before is not whole. `None`: it never did.
     pub(super) skipped: Option<Instant>,
     /// Which of its observer's reports last moved its position.
     pub(crate) moved_at_report: u64,
@@ -71,9 +71,13 @@ impl Reader {
         }
     }
 
-    /// A log that began anew has nothing in common with the one before.
-    pub(crate) fn enter(&mut self, epoch: u32) {
+    /// A log that began anew has nothing in common with the one before: what was under way went
+    /// with it.
+    pub(crate) fn enter(&mut self, epoch: u32, at: Instant) {
         if self.epoch != epoch {
+            if self.first_event.is_some() {
+                self.skipped = Some(at);
+            }
             self.epoch = epoch;
             self.received.clear();
             self.gaps.clear();

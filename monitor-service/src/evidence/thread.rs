@@ -132,7 +132,7 @@ impl Thread {
         if !current {
             return placed;
         }
-        reader.enter(epoch);
+        reader.enter(epoch, at);
         if placed.begins && sighting.sequence != 0 {
             reader.begin(sighting.sequence, at);
         }
@@ -219,7 +219,7 @@ impl Thread {
         if !current {
             return 0;
         }
-        reader.enter(epoch);
+        reader.enter(epoch, at);
         reader.first_event.get_or_insert(at);
         reader.last_event = Some(at);
         if reader

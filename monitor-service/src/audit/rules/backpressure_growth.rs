@@ -251,7 +251,7 @@ mod tests {
     #[test]
     fn one_event_that_is_late_while_others_wait_for_a_reader_is_quiet() {
         let mut story = Story::new();
-        let mut second = |story: &mut Story| {
+        let second = |story: &mut Story| {
             story.second(2, 0);
             story.scene.reads("c", &["t"]);
         };

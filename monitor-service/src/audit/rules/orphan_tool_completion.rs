@@ -140,6 +140,23 @@ mod tests {
     }
 
     #[test]
+    fn a_start_that_is_told_after_the_restart_that_took_it_is_quiet() {
+        let mut scene = Scene::healthy();
+        scene.run_event("p", "r", "agent_started", "");
+        scene.consumer_run_event("c", "r", "agent_started", "");
+        scene.drains();
+        scene.passes(Duration::from_secs(3));
+        scene.restarts_as("instance-b");
+        scene.probe();
+        scene.run_event("p", "r", "tool_executing", "call-1");
+        scene.epoch("second");
+        scene.run_event("p", "r", "tool_completed", "call-1");
+        scene.consumer_run_event("c", "r", "tool_completed", "call-1");
+        scene.passes(Duration::from_secs(3));
+        scene.assert_quiet(ID);
+    }
+
+    #[test]
     fn a_start_that_is_reported_late_is_quiet() {
         let mut scene = Scene::healthy();
         scene.run_event("p", "r", "agent_started", "");

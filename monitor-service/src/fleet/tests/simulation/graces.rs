@@ -49,7 +49,6 @@ const GRACES: &[Grace] = &[
     Grace { setting: "rules.late_warning", remove: |all| all.rules.late_warning = Duration::ZERO, guards: &["late_delivery"] },
     Grace { setting: "rules.late_critical", remove: |all| all.rules.late_critical = Duration::ZERO, guards: &["late_delivery"] },
     Grace { setting: "evidence.report_wait", remove: |all| all.evidence.report_wait = Duration::ZERO, guards: &["event_loss", "black_hole", "partial_loss", "stuck_consumer", "orphan_tool_completion", "phantom_delivery"] },
-    Grace { setting: "rules.backlog_growth", remove: |all| all.rules.backlog_growth = Duration::ZERO, guards: &["backpressure_growth"] },
     Grace { setting: "rules.acknowledgement_silence", remove: |all| all.rules.acknowledgement_silence = Duration::ZERO, guards: &["half_open_connections"] },
     Grace { setting: "incident.confirm_hold", remove: |all| all.incident.confirm_hold = Duration::ZERO, guards: &["unreachable"] },
     Grace { setting: "fleet.stall_recovery", remove: |all| all.stall_recovery = Duration::ZERO, guards: &["unreachable", "black_hole", "event_loss", "run_never_finished", "tool_stuck", "phantom_delivery"] },
@@ -87,6 +86,7 @@ const OTHERS: &[Other] = &[
     Other { setting: "rules.phantom_events", why: "what honest readers got, they tell within the grace for deliveries", remove: |all| all.rules.phantom_events = 0 },
     Other { setting: "rules.stall_reports", why: "what honest readers got, they tell within the grace for deliveries", remove: |all| all.rules.stall_reports = 0 },
     Other { setting: "rules.startup_grace", why: "an honest component that claims to be active delivers at once", remove: |all| all.rules.startup_grace = Duration::ZERO },
+    Other { setting: "rules.backlog_growth", why: "no honest reader waits through three readings of the counters while nothing is delivered", remove: |all| all.rules.backlog_growth = Duration::ZERO },
     Other { setting: "rules.limping_calls", why: "two slow calls in a row are rarer than what can be simulated here", remove: |all| all.rules.limping_calls_min = 2 },
 ];
 
