@@ -48,8 +48,7 @@ async fn stalled_stream(bridge: &Service) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4 * 1024).unwrap();
     let mut stream = socket.connect(bridge.http).await.unwrap();
-    let request =
-        "GET /v1/events?thread_id=heavy HTTP/1.1\r\nhost: localhost\r\naccept: text/event-stream\r\n\r\n";
+    let request = "GET /v1/events?thread_id=heavy HTTP/1.1\r\nhost: localhost\r\naccept: text/event-stream\r\n\r\n";
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut head = [0; 12];
     stream.read_exact(&mut head).await.unwrap();
